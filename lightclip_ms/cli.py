@@ -1,0 +1,17 @@
+"""How scripts end: one line for a mistake of the user's, a trace only for a mistake of ours."""
+import functools
+import sys
+
+EXIT_BAD_INPUT = 2
+
+
+def main_guard(main):
+    """Decorate a script's `main`: `ValueError` and `OSError` become one line on stderr and exit code 2."""
+    @functools.wraps(main)
+    def guarded(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            sys.exit(EXIT_BAD_INPUT)
+    return guarded
