@@ -1,0 +1,35 @@
+"""Attention pooling of an image's tokens, as in CLIP's ResNets but without a positional embedding."""
+import mindspore.nn as nn
+import mindspore.ops as ops
+
+from lightclip_ms.encoders.layers import HEAD_CHANNELS, attend, dense
+
+
+class AttentionPool(nn.Cell):
+    """The mean token asks, the mean and all tokens answer: [N, P, D] -> [N, E].
+
+    Only the mean token's output is ever used, so it is the only query, in training too.
+
+    Args:
+        width: D; a multiple of 64, the channels of a head.
+        embed_dim: E.
+    """
+
+    def __init__(self, width: int, embed_dim: int):
+        super().__init__()
+        if width % HEAD_CHANNELS:
+            raise ValueError(
+                f"attention pooling needs a last stage of a multiple of {HEAD_CHANNELS} channels, not {width}"
+            )
+        self.heads = width // HEAD_CHANNELS
+        std = width**-0.5
+        self.query = dense(width, width, std)
+        self.key = dense(width, width, std)
+        self.value = dense(width, width, std)
+        self.out = dense(width, embed_dim, std)
+
+    def construct(self, tokens):
+        mean = tokens.mean(axis=1, keep_dims=True)
+        tokens = ops.concat((mean, tokens), 1)  # [N, 1 + P, D]
+        pooled = attend(self.query(mean), self.key(tokens), self.value(tokens), self.heads)
+        return self.out(pooled.reshape(pooled.shape[0], -1))

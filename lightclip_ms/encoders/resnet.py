@@ -1,0 +1,73 @@
+"""CLIP-style ResNet18.
+
+Own code: MindCV's ResNet has another stem and downsampling, and its in-place addition cannot be exported to ONNX.
+"""
+import mindspore.nn as nn
+import mindspore.ops as ops
+
+from lightclip_ms.encoders.attention_pool import AttentionPool
+from lightclip_ms.encoders.layers import conv_norm, map_to_tokens
+
+
+class BasicBlock(nn.Cell):
+    """Two 3x3 convolutions and a shortcut that averages before its 1x1 convolution where the map shrinks."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.first = conv_norm(inputs, outputs, 3, stride)
+        # As in CLIP, a block starts as the identity: the last normalisation's scale is zero.
+        self.second = conv_norm(outputs, outputs, 3, activation=None, gamma="zeros")
+        shortcut = [nn.AvgPool2d(stride, stride)] if stride > 1 else []
+        if stride > 1 or inputs != outputs:
+            shortcut.append(conv_norm(inputs, outputs, 1, activation=None))
+        self.shortcut = nn.SequentialCell(shortcut)
+
+    def construct(self, x):
+        return ops.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class ResNet(nn.Cell):
+    """ResNet with a three-convolution stem, basic blocks and attention pooling (512 -> E at width 64).
+
+    Args:
+        image_size: side of the square input in pixels.
+        embed_dim: E.
+        width: channels of the first stage; the others have 2, 4 and 8 times as many.
+        depths: blocks of each stage.
+        stem_pool: the stem's 2x2 average pool; False halves every stride, which leaves a 64 px image 16 patches.
+    """
+
+    def __init__(self, image_size: int, embed_dim: int, width: int = 64, depths=(2, 2, 2, 2), stem_pool: bool = True):
+        super().__init__()
+        self.image_size = image_size
+        self.embed_dim = embed_dim
+        self.stage_channels = tuple(width * 2**i for i in range(4))
+        stem_stride = 4 if stem_pool else 2
+        self.stage_strides = tuple(stem_stride * 2**i for i in range(4))
+        if width % 2 or image_size % self.stage_strides[-1]:
+            raise ValueError(
+                f"resnet: width {width} must be even and image size {image_size} a multiple of {self.stage_strides[-1]}"
+            )
+        stem = [conv_norm(3, width // 2, 3, 2), conv_norm(width // 2, width // 2, 3), conv_norm(width // 2, width, 3)]
+        self.stem = nn.SequentialCell(stem + [nn.AvgPool2d(2, 2)] * stem_pool)
+        stages = []
+        inputs = width
+        for i, (channels, depth) in enumerate(zip(self.stage_channels, depths)):
+            blocks = [BasicBlock(inputs, channels, stride=1 if i == 0 else 2)]
+            blocks += [BasicBlock(channels, channels, stride=1) for _ in range(depth - 1)]
+            stages.append(nn.SequentialCell(blocks))
+            inputs = channels
+        self.stages = nn.CellList(stages)
+        self.pool = AttentionPool(inputs, embed_dim)
+
+    def forward_features(self, images):
+        """[N, 3, H, W] -> (four stages [N, P_s, C_s], tokens [N, P, C_4], pooled [N, E])."""
+        x = self.stem(images)
+        outputs = ()
+        for stage in self.stages:
+            x = stage(x)
+            outputs += (map_to_tokens(x),)
+        return outputs, outputs[-1], self.pool(outputs[-1])
+
+    def construct(self, images):
+        return self.forward_features(images)[2]

@@ -1,0 +1,76 @@
+"""CLIP's text transformer in four stages, pooled where the end-of-text token first stands."""
+import numpy as np
+
+import mindspore.nn as nn
+import mindspore.ops as ops
+from mindspore import Parameter, Tensor
+from mindspore import dtype as mstype
+from mindspore.common.initializer import Normal, initializer
+
+from lightclip_ms.encoders.layers import TransformerBlock, check_heads, dense, layer_norm
+
+STAGES = 4
+
+
+class TextTransformer(nn.Cell):
+    """Token ids [N, L] -> embedding [N, E].
+
+    Ids below `vocab_size` are the tokenizer's, with start and end of text as the last two; `<|mask|>` is one more
+    row of the embedding, so its id is `vocab_size`, and "the largest id is the end of text" does not hold.
+    Padding after the end of text needs no mask: attention is causal.
+
+    Args:
+        vocab_size, context_length, width, heads, embed_dim: V, L, D, H, E.
+        layers: blocks, a multiple of 4; each stage has a quarter of them.
+    """
+
+    def __init__(self, vocab_size: int, context_length: int, width: int, heads: int, layers: int, embed_dim: int):
+        super().__init__()
+        check_heads(width, heads, "text transformer")
+        if layers < STAGES or layers % STAGES:
+            raise ValueError(f"text transformer: layers must be a multiple of {STAGES} (equal stages), not {layers}")
+        self.vocab_size = vocab_size
+        self.context_length = context_length
+        self.width = width
+        self.embed_dim = embed_dim
+        self.sot_id, self.eot_id, self.mask_id = vocab_size - 2, vocab_size - 1, vocab_size
+        self.token_embedding = Parameter(initializer(Normal(0.02), (vocab_size + 1, width), mstype.float32))
+        self.positional_embedding = Parameter(initializer(Normal(0.01), (context_length, width), mstype.float32))
+        std = width**-0.5  # CLIP's initialisation
+        blocks = [TransformerBlock(width, heads, std, std * 2**-0.5, std * (2 * layers) ** -0.5) for _ in range(layers)]
+        per_stage = layers // STAGES
+        self.stages = nn.CellList([nn.CellList(blocks[i : i + per_stage]) for i in range(0, layers, per_stage)])
+        self.norm = layer_norm(width)
+        self.projection = dense(width, embed_dim, std, bias=False)
+        # A large negative number instead of -inf: float16 holds it, and inf - inf cannot arise.
+        causal = np.triu(np.full((context_length, context_length), -1e4, np.float32), 1)
+        self._causal = Tensor(causal[None, None])
+        self._positions = Tensor(np.arange(context_length, dtype=np.float32))
+
+    def _run_stages(self, ids):
+        if ids.shape[1] != self.context_length:
+            raise ValueError(f"text transformer: ids must be [N, {self.context_length}], not {ids.shape}")
+        x = ops.gather(self.token_embedding, ids, 0) + self.positional_embedding  # [N, L, D]
+        outputs = ()
+        for stage in self.stages:
+            for block in stage:
+                x = block(x, self._causal)
+            outputs += (x,)
+        return outputs
+
+    def _at_end_of_text(self, x, ids):
+        """The row of x [N, L, D] at the first end-of-text token: [N, D]."""
+        is_end = ops.equal(ids, self.eot_id).astype(mstype.float32)
+        first = (self._positions + (1 - is_end) * self.context_length).min(axis=1, keepdims=True)
+        pick = ops.equal(self._positions, first).astype(x.dtype)  # [N, L], a single 1 in each row
+        return ops.BatchMatMul()(pick.expand_dims(1), x).reshape(x.shape[0], self.width)
+
+    def forward_features(self, ids):
+        """int32 [N, L] -> (four stages [N, L, D], the last after the final LayerNorm; pooled [N, E])."""
+        stages = self._run_stages(ids)
+        last = self.norm(stages[-1])
+        return stages[:-1] + (last,), self.projection(self._at_end_of_text(last, ids))
+
+    def construct(self, ids):
+        """int32 [N, L] -> pooled [N, E]; normalises only the token that is pooled."""
+        return self.projection(self.norm(self._at_end_of_text(self._run_stages(ids)[-1], ids)))

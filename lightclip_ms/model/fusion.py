@@ -1,0 +1,103 @@
+"""Parts that only training needs: token projection, image-to-text fusion, vocabulary heads (paper section 3.4).
+
+Legend: N batch, L text positions, M masked slots, P image tokens, C image channels, D text width, V vocabulary, H heads.
+"""
+import numpy as np
+
+import mindspore.nn as nn
+import mindspore.ops as ops
+from mindspore import Tensor
+from mindspore import dtype as mstype
+
+from lightclip_ms.encoders.layers import check_heads, dense
+
+STD = 0.02
+
+
+class TokenProjection(nn.Cell):
+    """Bias-free linear map of the image tokens to the text width for token alignment: [N, P, C] -> [N, P, D]."""
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        self.projection = dense(channels, width, channels**-0.5, bias=False)
+
+    def construct(self, tokens):
+        return self.projection(tokens)
+
+
+class CrossAttention(nn.Cell):
+    """Multi-head attention of M text tokens to P image tokens behind a 1x1 convolution: CROSS-ATT of Eq. 15.
+
+    The queries are few and the image tokens many. So the key and value maps (composed with the convolution) act on the
+    queries and on the attended mean: q (W x)' = (q W) x', by associativity the same numbers for a fraction of the work.
+    Convolution and keys have no bias: softmax ignores what all keys share, and the values' bias holds the rest.
+
+    Args:
+        channels, width, heads: C, D, H.
+    """
+
+    def __init__(self, channels: int, width: int, heads: int):
+        super().__init__()
+        check_heads(width, heads, "cross-attention")
+        self.heads = heads
+        std = width**-0.5
+        self.conv = dense(channels, width, channels**-0.5, bias=False)
+        self.query = dense(width, width, std)
+        self.key = dense(width, width, std, bias=False)
+        self.value = dense(width, width, std)
+        self.out = dense(width, width, std)
+
+    def construct(self, text, image):
+        """([N, M, D], [N, P, C]) -> [N, M, D]."""
+        n, slots, width = text.shape
+        channels = image.shape[2]
+        per_head = (self.heads, width // self.heads, channels)
+        query = self.query(text).reshape(n * slots, self.heads, -1).transpose(1, 0, 2)  # [H, N M, D / H]
+        key = ops.matmul(self.key.weight, self.conv.weight).reshape(per_head)
+        query = ops.BatchMatMul()(query * per_head[1] ** -0.5, key)  # [H, N M, C]
+        query = query.reshape(self.heads, n, slots, channels).transpose(1, 0, 2, 3).reshape(n, -1, channels)
+        weights = ops.softmax(ops.BatchMatMul(transpose_b=True)(query, image), -1)  # [N, H M, P]
+        mean = ops.BatchMatMul()(weights, image).reshape(n, self.heads, slots, channels)
+        mean = mean.transpose(1, 0, 2, 3).reshape(self.heads, n * slots, channels)
+        value = ops.matmul(self.value.weight, self.conv.weight).reshape(per_head)
+        context = ops.BatchMatMul(transpose_b=True)(mean, value)  # [H, N M, D / H]
+        context = context.transpose(1, 0, 2).reshape(n * slots, width) + self.value.bias
+        return self.out(context).reshape(text.shape)
+
+
+class MaskedLanguageHeads(nn.Cell):
+    """Word logits at the masked slots: from the text alone (Eq. 14), and fused with the image at stages 2 and 3 (Eq. 15).
+
+    The fused branch does not feed back into the text encoder, so the slots are picked first and only they ask.
+
+    Args:
+        stage_channels: channels of the image encoder's four stages.
+        width, heads, vocab_size: D, H, V; the mask itself is never a label.
+    """
+
+    def __init__(self, stage_channels, width: int, heads: int, vocab_size: int):
+        super().__init__()
+        self.attention2 = CrossAttention(stage_channels[1], width, heads)
+        self.attention3 = CrossAttention(stage_channels[2], width, heads)
+        self.text_head = dense(width, vocab_size, STD)
+        self.fused_head = dense(2 * width, vocab_size, STD)
+
+    def construct(self, text_stages, image_stages, positions):
+        """Four text stages [N, L, D] of the masked text, four image stages [N, P_s, C_s], positions int32 [N, M].
+
+        Returns:
+            text logits [N, M, V], fused logits [N, M, V].
+        """
+        pick = one_hot(positions, text_stages[0].shape[1]).astype(text_stages[0].dtype)
+        stage2 = ops.BatchMatMul()(pick, text_stages[1])  # [N, M, D]
+        stage3 = ops.BatchMatMul()(pick, text_stages[2])
+        stage4 = ops.BatchMatMul()(pick, text_stages[3])
+        stage2 = stage2 + self.attention2(stage2, image_stages[1])
+        stage3 = stage3 + self.attention3(stage3, image_stages[2])
+        return self.text_head(stage4), self.fused_head(ops.concat((stage2, stage3), -1))
+
+
+def one_hot(positions, length: int):
+    """int32 [N, M] -> float32 [N, M, length]; picking rows by a product has a plain product as gradient."""
+    steps = Tensor(np.arange(length, dtype=np.int32))
+    return ops.equal(positions.expand_dims(-1), steps).astype(mstype.float32)
