@@ -1,0 +1,57 @@
+"""Records that were left out: counted by reason, the first few of each reason named in the log."""
+import collections
+import json
+import logging
+import threading
+
+import numpy as np
+
+_LOG = logging.getLogger("lightclip_ms.data")
+_EXAMPLES = 3
+
+
+class BadRecord(ValueError):
+    """One unusable record. `reason` is one of a few fixed phrases to count by, `detail` what was found."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason} ({detail})" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class SkipReport:
+    """Counter by reason with examples; may be shared between threads."""
+
+    def __init__(self):
+        self.counts = collections.Counter()
+        self._examples = collections.defaultdict(list)
+        self._lock = threading.Lock()
+
+    def add(self, reason: str, name: str, detail: str = "") -> None:
+        """Count one record `name`; the first three of a reason are logged."""
+        text = f"{name} ({detail})" if detail else name
+        with self._lock:
+            self.counts[reason] += 1
+            first = len(self._examples[reason]) < _EXAMPLES
+            if first:
+                self._examples[reason].append(text)
+        if first:
+            _LOG.warning("skipped, %s: %s", reason, text)
+
+    def to_array(self) -> np.ndarray:
+        """The report as bytes, uint8 [B], to keep beside cached tables."""
+        return np.frombuffer(json.dumps([self.counts, self._examples]).encode("utf-8", "replace"), np.uint8)
+
+    def add_array(self, array: np.ndarray) -> None:
+        """Add what another report counted, as `to_array` gave it, without logging it again."""
+        counts, examples = json.loads(array.tobytes())
+        with self._lock:
+            self.counts.update(counts)
+            for reason, names in examples.items():
+                room = _EXAMPLES - len(self._examples[reason])
+                self._examples[reason] += names[:max(room, 0)]
+
+    def summary(self) -> str:
+        """One line: each reason, its count and an example, the most frequent first."""
+        return "; ".join(f"{count} {reason}, e.g. {self._examples[reason][0]}"
+                         for reason, count in self.counts.most_common())

@@ -1,0 +1,212 @@
+"""Random access to WebDataset tar shards: one scan of the headers, then single reads at known offsets."""
+import functools
+import glob
+import os
+import random
+import re
+import tarfile
+
+import numpy as np
+
+from lightclip_ms.data.cache import cached_arrays
+from lightclip_ms.data.skipped import SkipReport
+
+_CACHED_FROM = 16 << 20          # bytes; smaller shards are scanned faster than a cache entry is worth
+_OPEN_SHARDS = 128
+_BRACE = re.compile(r"\{([^{}]*)\}")
+
+
+def expand_shards(pattern: str) -> list[str]:
+    """Shard files of a pattern: `{00000..00041}`, `{a,b}`, `*`, a folder of `*.tar`, several joined by `::`.
+
+    Raises:
+        FileNotFoundError: nothing matches, or a file that braces name does not exist.
+    """
+    shards = []
+    for part in filter(None, pattern.split("::")):
+        for name in _expand_braces(part):
+            if os.path.isdir(name):
+                name = os.path.join(glob.escape(name), "*.tar")
+            found = sorted(glob.glob(name)) if glob.has_magic(name) and not os.path.exists(name) else [name]
+            if not found or not os.path.exists(found[0]):
+                raise FileNotFoundError(f"{pattern}: no such shard: {name}")
+            shards += found
+    if not shards:
+        raise FileNotFoundError(f"{pattern!r}: names no shard")
+    return list(dict.fromkeys(shards))
+
+
+def _expand_braces(text: str) -> list[str]:
+    match = _BRACE.search(text)
+    if not match:
+        return [text]
+    first, dots, last = match[1].partition("..")
+    if dots and first.isdigit() and last.isdigit():
+        choices = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    else:
+        choices = match[1].split(",")
+    return [name for choice in choices for name in _expand_braces(text[:match.start()] + choice + text[match.end():])]
+
+
+class TarIndex:
+    """Samples of tar shards in order; members `dir/key.ext` of one shard that share `dir/key` make one sample.
+
+    Only regular files count. Left out and counted in `.report`: links and devices, absolute paths and `..`, a key's
+    second member of the same extension, whatever follows a damaged header or a cut end.
+
+    Args:
+        pattern: see `expand_shards`.
+        extensions: keep only these (lower case, what follows the first dot); None keeps all.
+
+    Raises:
+        FileNotFoundError: a shard is missing. ValueError: a file is no tar, or no shard holds a sample.
+    """
+
+    def __init__(self, pattern: str, extensions=None):
+        self.shards = expand_shards(pattern)
+        self.report = SkipReport()
+        tables = [None] * len(self.shards)
+        # Ranks that start together take the shards in different orders and find each other's work in the cache.
+        for shard in random.Random(os.getpid()).sample(range(len(self.shards)), len(self.shards)):
+            tables[shard] = self._load(self.shards[shard], extensions)
+
+        self.shard_sizes = np.array([len(table["starts"]) - 1 for table in tables], np.int64)
+        self._ends = np.cumsum(self.shard_sizes)
+        if not self._ends[-1]:
+            raise ValueError(f"{pattern}: {len(self.shards)} shard(s) without a single sample")
+        self._tables = tables
+        for table in tables:
+            self.report.add_array(table.pop("report"))
+
+    @staticmethod
+    def _load(path: str, extensions) -> dict:
+        scan = functools.partial(_scan, path)
+        table = cached_arrays("tar_index", [path], scan) if os.path.getsize(path) >= _CACHED_FROM else scan()
+        names = table["extensions"].tobytes().decode().split("\0")
+        table["extensions"] = names
+        if extensions is None:
+            return table
+        kept = np.isin(table["kinds"], [kind for kind, name in enumerate(names) if name in extensions])
+        starts = np.concatenate([[0], np.cumsum(kept)])[table["starts"]]
+        return table | {"kinds": table["kinds"][kept], "spans": table["spans"][kept], "starts": starts}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        return shard, int(index - self._ends[shard] + self.shard_sizes[shard])
+
+    def key(self, index: int) -> str:
+        """WebDataset key of a sample, without its shard."""
+        shard, local = self._locate(index)
+        table = self._tables[shard]
+        return bytes(table["keys"][slice(*table["key_starts"][local : local + 2])]).decode("utf-8", "replace")
+
+    def has(self, extensions) -> np.ndarray:
+        """Whether each sample has a member with one of these extensions, bool [len(self)]."""
+        parts = []
+        for table in self._tables:
+            kinds = [kind for kind, name in enumerate(table["extensions"]) if name in extensions]
+            found = np.concatenate([[0], np.cumsum(np.isin(table["kinds"], kinds))])[table["starts"]]
+            parts.append(np.diff(found) > 0)
+        return np.concatenate(parts)
+
+    def members(self, index: int) -> dict[str, tuple[str, int, int]]:
+        """Extension to (shard file, offset, size) of a sample."""
+        shard, local = self._locate(index)
+        table = self._tables[shard]
+        part = slice(*table["starts"][local : local + 2])
+        return {table["extensions"][kind]: (self.shards[shard], int(offset), int(size))
+                for kind, (offset, size) in zip(table["kinds"][part], table["spans"][part])}
+
+    def read(self, index: int, extension: str) -> bytes:
+        """Content of one member. Raises KeyError if the sample has none, OSError if the shard has become shorter."""
+        return read_span(*self.members(index)[extension])
+
+
+class _Shard:
+    """A descriptor that closes when the last reader lets go of it, so that eviction never pulls it from a thread."""
+
+    def __init__(self, path: str):
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self):
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+_open_shard = functools.lru_cache(maxsize=_OPEN_SHARDS)(_Shard)
+
+
+def read_span(path: str, offset: int, size: int) -> bytes:
+    """`size` bytes of a file at `offset`; safe from any thread."""
+    shard = _open_shard(path)
+    data = os.pread(shard.descriptor, size, offset)
+    if len(data) != size:
+        raise OSError(f"{path}: {size} bytes expected at {offset}, found {len(data)}")
+    return data
+
+
+def _scan(path: str) -> dict:
+    """Table of one shard: members in the order of their samples.
+
+    `kinds` uint16 [members] into `extensions`, `spans` int64 [members, 2] offset and size, `starts` int64
+    [samples + 1] first member of each sample, `keys` and `key_starts` the keys' bytes.
+    """
+    report = SkipReport()
+    samples, kinds = {}, {}
+    duplicates = set()
+    for name, offset, size in _regular_members(path, report):
+        folder, _, base = name.rpartition("/")
+        stem, _, extension = base.partition(".")
+        key = f"{folder}/{stem}" if folder else stem
+        members = samples.setdefault(key, {})
+        kind = kinds.setdefault(extension.lower(), len(kinds))
+        if kind in members and key not in duplicates:
+            duplicates.add(key)
+            report.add("duplicate key", f"{path}: {key}")
+        members.setdefault(kind, (offset, size))
+    encoded = [key.encode("utf-8", "surrogateescape") for key in samples]
+    return {
+        "kinds": np.array([kind for members in samples.values() for kind in members], np.uint16),
+        "spans": np.array([span for members in samples.values() for span in members.values()],
+                          np.int64).reshape(-1, 2),
+        "starts": np.cumsum([0, *map(len, samples.values())], dtype=np.int64),
+        "keys": np.frombuffer(b"".join(encoded), np.uint8),
+        "key_starts": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        "extensions": np.frombuffer("\0".join(kinds).encode("utf-8", "replace"), np.uint8),
+        "report": report.to_array(),
+    }
+
+
+def _regular_members(path: str, report: SkipReport):
+    """Yield (name, offset, size) of the members that may be read; the others go into the report."""
+    length = os.path.getsize(path)
+    try:
+        archive = tarfile.open(path, "r:")
+    except tarfile.TarError as error:
+        raise ValueError(f"{path}: not an (uncompressed) tar file: {error}") from None
+    with archive:
+        try:
+            while (member := archive.next()) is not None:
+                archive.members = []                 # tarfile would keep an object for every member
+                name = f"{path}: {member.name}"
+                if member.offset_data + member.size > length:
+                    break
+                if member.isdir():
+                    continue
+                if not member.isreg() or member.issparse():
+                    report.add("tar member that is no plain file", name)
+                elif member.name.startswith("/") or ".." in member.name.split("/") or "\0" in member.name:
+                    report.add("tar member with an unsafe name", name)
+                else:
+                    yield member.name.removeprefix("./"), member.offset_data, member.size
+        except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError):
+            pass                                     # a damaged header ends the archive, as the check below reports
+        archive.fileobj.seek(archive.offset)
+        end = archive.fileobj.read(tarfile.BLOCKSIZE)
+    if end != bytes(tarfile.BLOCKSIZE):
+        report.add("damaged or truncated tar", f"{path}: readable up to byte {archive.offset} of {length}")
