@@ -65,3 +65,35 @@ def create_model(config: ModelConfig):
         config.embed_dim,
     )
     return LightCLIP(visual, text)
+
+
+def create_model_and_transforms(name: str, pretrained: str | None = None):
+    """A model and the two transforms its pictures need.
+
+    Args:
+        name: one of `list_models()`.
+        pretrained: path of a checkpoint of that model; None leaves fresh weights.
+
+    Returns:
+        (`LightCLIP`, training transform, evaluation transform).
+
+    Raises:
+        ValueError: unknown name, or a checkpoint of another architecture. FileNotFoundError: no such checkpoint.
+    """
+    config = preset(name)
+    model = create_model(config)
+    if pretrained is not None:
+        from lightclip_ms.train.checkpoint import load_model_weights
+
+        load_model_weights(model, pretrained)
+    from lightclip_ms.data import transforms
+
+    return model, transforms.train_transform(config.image_size), transforms.eval_transform(config.image_size)
+
+
+def get_tokenizer(name: str):
+    """The `Tokenizer` whose ids the named model's text encoder was built for."""
+    from lightclip_ms.data import Tokenizer
+
+    config = preset(name)
+    return Tokenizer(config.context_length, config.vocab_size)

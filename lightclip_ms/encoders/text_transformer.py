@@ -32,6 +32,7 @@ class TextTransformer(nn.Cell):
         self.vocab_size = vocab_size
         self.context_length = context_length
         self.width = width
+        self.heads = heads
         self.embed_dim = embed_dim
         self.sot_id, self.eot_id, self.mask_id = vocab_size - 2, vocab_size - 1, vocab_size
         self.token_embedding = Parameter(initializer(Normal(0.02), (vocab_size + 1, width), mstype.float32))
