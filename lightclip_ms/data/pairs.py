@@ -20,7 +20,6 @@ _TEXT = "txt"
 _MAX_BYTES = 256 << 20           # of one picture; anything larger is no photograph
 _MAX_CHARACTERS = 8192           # of one caption; 75 tokens never need more
 _MAX_LINE = 100_000              # characters; csv refuses fields of more than 131,072
-_CSV_BLOCK = 1 << 16             # rows that make one "shard" of a table
 _CACHED_FROM = 16 << 20          # bytes; smaller tables are scanned faster than a cache entry is worth
 
 
@@ -138,8 +137,7 @@ class CsvPairs:
         self.report.add_array(rows["report"])
         if not len(self._starts):
             raise ValueError(f"{path}: a header, but no row")
-        blocks = -(-len(self._starts) // _CSV_BLOCK)
-        self.shard_sizes = np.diff(np.linspace(0, len(self._starts), blocks + 1).astype(np.int64))
+        self.shard_sizes = np.array([len(self._starts)], np.int64)     # separate files have no neighbours to keep
 
     def _next_row(self, table, start: int) -> tuple[int, list[str] | None]:
         """(end of the row at `start`, its fields; None at the end of the file).

@@ -1,0 +1,112 @@
+"""Encoded pictures of any origin to RGB uint8 [H, W, 3], or a BadRecord that says why not.
+
+Ordinary JPEG goes through libjpeg-turbo, at a reduced scale where the caller can do with less; it is strict, so whatever
+it refuses, like every other format, goes to Pillow, which has the last word.
+"""
+import io
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageOps
+
+from lightclip_ms.data.skipped import BadRecord
+
+MAX_PIXELS = 1 << 26             # a picture of 200 MB; larger ones are panoramas, scans or decompression bombs
+MIN_SIDE = 8                     # pixels; smaller ones are tracking pixels and separators
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")
+_EXIF_ORIENTATION = 0x0112
+
+
+class EncodedImage:
+    """A picture whose header has been read, so that its size is known before it is decoded.
+
+    Attributes:
+        height, width: as the picture is to be seen, EXIF rotation applied.
+
+    Raises:
+        BadRecord: empty or unreadable data, too small or too large.
+    """
+
+    def __init__(self, data: bytes):
+        if not data:
+            raise BadRecord("empty image file")
+        self._data = data
+        self._orientation = 1
+        self._pillow = None
+        try:
+            self.height, self.width, colours, _ = simplejpeg.decode_jpeg_header(data)
+            self._plain_jpeg = colours in ("YCbCr", "Gray", "RGB")
+        except ValueError:
+            self._plain_jpeg = False
+        if not self._plain_jpeg:
+            self._open_with_pillow()
+        elif data.find(b"Exif\0\0", 0, 1 << 16) >= 0:
+            self._orientation = _jpeg_orientation(data)
+            if self._orientation >= 5:
+                self.height, self.width = self.width, self.height
+        if min(self.height, self.width) < MIN_SIDE:
+            raise BadRecord("image too small", f"{self.width}x{self.height}")
+        if self.height * self.width > MAX_PIXELS:
+            raise BadRecord("image too large", f"{self.width}x{self.height}")
+
+    def _open_with_pillow(self) -> None:
+        try:
+            self._pillow = Image.open(io.BytesIO(self._data), formats=_FORMATS)
+            self.width, self.height = self._pillow.size
+        except Exception as error:  # noqa: BLE001 - on hostile bytes a decoder may raise anything
+            raise BadRecord("undecodable image", _one_line(error)) from None
+
+    def decode(self, reduction: int = 1) -> np.ndarray:
+        """RGB uint8 [H, W, 3]; a JPEG comes `reduction` (1, 2, 4 or 8) times smaller, others in full.
+
+        Raises:
+            BadRecord: the data are cut or damaged.
+        """
+        if self._plain_jpeg:
+            # Before rotation: the header's own sides; each is rounded up as libjpeg does.
+            height, width = (self.width, self.height) if self._orientation >= 5 else (self.height, self.width)
+            try:
+                pixels = simplejpeg.decode_jpeg(self._data, "RGB", min_height=-(-height // reduction),
+                                                min_width=-(-width // reduction))
+                return _turn(pixels, self._orientation)
+            except ValueError:
+                self._open_with_pillow()
+        try:
+            return pillow_to_rgb(self._pillow)
+        except Exception as error:  # noqa: BLE001
+            raise BadRecord("undecodable image", _one_line(error)) from None
+
+
+def pillow_to_rgb(image: Image.Image) -> np.ndarray:
+    """First frame of a Pillow image, upright, 16 bits scaled to 8, transparency on white: uint8 [H, W, 3]."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):                   # Pillow's own conversion clips 16-bit values instead of scaling
+        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{error}".split())[:200] or type(error).__name__
+
+
+def _jpeg_orientation(data: bytes) -> int:
+    try:
+        orientation = Image.open(io.BytesIO(data), formats=("JPEG", "MPO")).getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - broken metadata do not make a broken picture
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels upright, by the EXIF orientation 1 to 8 they were stored with."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,162 @@
+"""Training batches: read, augment, tokenize and mask ahead of the network, in an order that is known beforehand."""
+import collections
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from lightclip_ms.data.masking import mask_tokens
+from lightclip_ms.data.order import epoch_order, rank_batches, steps_per_epoch
+from lightclip_ms.data.pairs import open_pairs
+from lightclip_ms.data.skipped import BadRecord
+from lightclip_ms.data.text_augment import TextAugment
+from lightclip_ms.data.transforms import TrainTransform
+
+_PREFETCH = 2                    # batches under way while the network has one
+_CHUNK = 8                       # samples that one worker takes at a time
+_REPLACEMENTS = 32               # records tried in place of a bad one
+_EARLY = 10_000                  # records before which a cluster of bad ones is no reason to stop yet
+
+
+class TrainData:
+    """A data set as training batches for one card.
+
+    Everything random about a sample comes from a generator seeded by (seed, epoch, sample), and the order of an epoch
+    from (seed, epoch): workers, cards and resumption change nothing. Threads do the work, because decoding and the
+    pixel operations release Python's lock, as MindSpore does while a graph runs.
+
+    A bad record is counted, and another one, drawn from a generator seeded by (seed, epoch, sample) too, takes its place,
+    so that batches keep their shape and cards their step.
+
+    Args:
+        config: a `DataConfig`.
+        tokenizer: a `Tokenizer`.
+        image_size: side of the pictures, pixels.
+        batch_size: samples a step on this card.
+        mask_ratio: share of a caption's words that is masked.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there, nothing usable, or not enough for one global batch.
+    """
+
+    def __init__(self, config, tokenizer, image_size: int, batch_size: int, mask_ratio: float = 0.15, seed: int = 0,
+                 rank: int = 0, world_size: int = 1):
+        self._source = open_pairs(config.train, config.format, config.csv_image_key, config.csv_caption_key,
+                                  config.csv_separator)
+        self.num_samples = len(self._source)
+        self.steps_per_epoch = steps_per_epoch(self.num_samples, batch_size, world_size)
+        self._config = config
+        self._tokenizer = tokenizer
+        self._image_size = image_size
+        self._batch_size = batch_size
+        self._mask_ratio = mask_ratio
+        self._seed = seed
+        self._rank, self._world_size = rank, world_size
+        self._transform = TrainTransform(image_size, config.augment)
+        self._augment_text = TextAugment(config.augment.text_p, config.augment.wordnet)
+        self._bad = set()
+        self._seen = 0
+        self._lock = threading.Lock()
+        left_out = sum(self.skipped.values())
+        if left_out > config.max_bad_fraction * (left_out + self.num_samples):
+            raise self._too_many(f"{left_out} of {left_out + self.num_samples}")
+
+    @property
+    def skipped(self) -> collections.Counter:
+        """Records left out so far, by reason; a record counts once, however many epochs meet it."""
+        return self._source.report.counts
+
+    def key(self, index: int) -> str:
+        """Name of a sample for messages: its file and key."""
+        return self._source.key(int(index))
+
+    def keys(self, indices) -> list[str]:
+        """Names of the samples of a batch's `index`."""
+        return [self.key(index) for index in indices]
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """Batches of an epoch from `start_step` on, exactly as an uninterrupted epoch gives them.
+
+        Yields:
+            dict of image uint8 [N, H, W, 3], text and masked_text int32 [N, L], mlm_positions and mlm_labels int32
+            [N, M], mlm_weights float32 [N, M], index int32 [N].
+
+        Raises:
+            ValueError: more bad records than `max_bad_fraction` allows. RuntimeError: a sample failed in an unforeseen
+            way; the message names it.
+        """
+        order = epoch_order(self._source.shard_sizes, self._seed, epoch, self._config.shuffle_window)
+        batches = rank_batches(order, self._batch_size, self._rank, self._world_size)[start_step:]
+        pool = ThreadPoolExecutor(self._config.workers, thread_name_prefix="lightclip-data")
+        try:
+            under_way = collections.deque()
+            for indices in batches[:_PREFETCH]:
+                under_way.append(self._start(pool, indices, epoch))
+            for step in range(len(batches)):
+                images, chunks = under_way.popleft()
+                parts = [chunk.result() for chunk in chunks]
+                if step + _PREFETCH < len(batches):
+                    under_way.append(self._start(pool, batches[step + _PREFETCH], epoch))
+                yield {"image": images, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _start(self, pool: ThreadPoolExecutor, indices: np.ndarray, epoch: int):
+        """Pictures of a batch, still empty, and the futures of the chunks that fill them and return all the rest."""
+        images = np.empty((len(indices), self._image_size, self._image_size, 3), np.uint8)
+        return images, [pool.submit(self._fill, images[start : start + _CHUNK], indices[start : start + _CHUNK], epoch)
+                        for start in range(0, len(indices), _CHUNK)]
+
+    def _fill(self, images: np.ndarray, indices: np.ndarray, epoch: int) -> dict[str, np.ndarray]:
+        captions, generators, used = [], [], []
+        for row, index in enumerate(indices.tolist()):
+            sample, caption, images[row], generator = self._sample(index, epoch)
+            captions.append(caption)
+            generators.append(generator)
+            used.append(sample)
+        text = self._tokenizer(captions)
+        masked, positions, labels, weights = mask_tokens(
+            text, generators, vocab_size=self._tokenizer.vocab_size, mask_ratio=self._mask_ratio)
+        return {"text": text, "masked_text": masked, "mlm_positions": positions, "mlm_labels": labels,
+                "mlm_weights": weights, "index": np.array(used, np.int32)}
+
+    def _sample(self, index: int, epoch: int):
+        """(index, caption, pixels, generator) of a sample, or of the first good one of its replacements."""
+        for sample in self._candidates(index, epoch):
+            if sample in self._bad:
+                continue
+            rng = np.random.default_rng([self._seed, epoch, sample])
+            try:
+                pair = self._source.read(sample)
+                caption = self._augment_text(pair.caption, rng)
+                pixels = self._transform.pixels(pair.image, rng)
+            except BadRecord as error:
+                self._leave_out(sample, error)
+            except Exception as error:
+                raise RuntimeError(f"{self.key(sample)}: {type(error).__name__}: {error}") from error
+            else:
+                with self._lock:
+                    self._seen += 1
+                return sample, caption, pixels, rng
+        raise self._too_many(f"{_REPLACEMENTS} in a row")
+
+    def _candidates(self, index: int, epoch: int) -> Iterator[int]:
+        yield index
+        others = np.random.default_rng([self._seed, epoch, index, 1]).integers(0, self.num_samples, _REPLACEMENTS)
+        yield from others.tolist()
+
+    def _leave_out(self, sample: int, error: BadRecord) -> None:
+        with self._lock:
+            known = sample in self._bad
+            self._bad.add(sample)
+            self._seen += 1
+            allowed = self._config.max_bad_fraction * min(self.num_samples, max(self._seen, _EARLY))
+        if not known:
+            self._source.report.add(error.reason, self.key(sample), error.detail)
+        if len(self._bad) > allowed:
+            raise self._too_many(f"{len(self._bad)} of the first {self._seen}")
+
+    def _too_many(self, found: str) -> ValueError:
+        return ValueError(f"{self._config.train}: {found} records cannot be used, more than data.max_bad_fraction "
+                          f"({self._config.max_bad_fraction}) allows: {self._source.report.summary()}")
