@@ -35,3 +35,28 @@ def _silence_cell_finalizers() -> None:
     """Cells that outlive the interpreter's modules would print a traceback each from their finalizer."""
     if "mindspore.nn" in sys.modules:
         sys.modules["mindspore.nn"].Cell.__del__ = lambda self: None
+
+
+def prepare_device(device: str = "auto") -> str:
+    """Put MindSpore into graph mode on a device; returns "Ascend", "GPU" or "CPU".
+
+    Raises:
+        ValueError: unknown name, or MindSpore finds no such device.
+    """
+    import mindspore as ms  # loading it takes seconds, and only after the environment is prepared
+
+    targets = {"ascend": "Ascend", "gpu": "GPU", "cpu": "CPU"}
+    if device not in DEVICES:
+        raise ValueError(f"device: {device!r} is unknown; use one of {', '.join(DEVICES)}")
+    if device == "auto":
+        target = next((name for name in ("Ascend", "GPU") if ms.hal.is_available(name)), "CPU")
+    else:
+        target = targets[device]
+        if target != "CPU" and not ms.hal.is_available(target):
+            raise ValueError(f"device: MindSpore {ms.__version__} finds no {target} here; use device=auto or device=cpu")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_device(target)
+    if target == "Ascend":
+        # Kernel by kernel on ms_backend: whole-graph sinking (O2) cannot hold the matcher, which runs on the host.
+        ms.set_context(jit_config={"jit_level": "O1"})
+    return target

@@ -130,12 +130,14 @@ class TrainConfig:
     eps: float = 1e-6
     clip_norm: float = 1.0  # global gradient norm
     seed: int = 0
-    log_every: int = 10  # steps
+    log_every: int = 10  # steps between two looks at the device; stop requests are heard then too
+    save_minutes: float = 10.0  # between checkpoints inside an epoch; each epoch ends with one
+    keep: int = 3  # checkpoints
 
     def __post_init__(self):
-        for key in ("epochs", "batch_size", "log_every"):
+        for key in ("epochs", "batch_size", "log_every", "keep"):
             _require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "use at least 1")
-        for key in ("lr", "eps", "clip_norm"):
+        for key in ("lr", "eps", "clip_norm", "save_minutes"):
             _require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "use a positive number")
         for key in ("beta1", "beta2", "warmup"):
             _require(0 <= getattr(self, key) < 1, f"train.{key}", getattr(self, key), "use 0 up to, not including, 1")
@@ -151,11 +153,13 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     device: str = "auto"
-    output_dir: str = "runs"
+    output_dir: str = "runs/default"
+    resume: str = "auto"  # auto: go on where output_dir's last good checkpoint is; never: refuse to
 
     def __post_init__(self):
         _require(self.device in ("auto", "ascend", "gpu", "cpu"), "device", self.device,
                  "use auto, ascend, gpu or cpu")
+        _require(self.resume in ("auto", "never"), "resume", self.resume, "use auto or never")
 
 
 def _coerce(value, annotation, key: str):

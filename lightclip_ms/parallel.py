@@ -1,0 +1,78 @@
+"""Data parallelism: the only owner of collectives. With one card every function is the identity.
+
+W cards, N pairs on a card, G = W * N. The convention everywhere: a card's loss is scaled so that the *mean over
+cards* of losses and gradients is that of one card with the whole batch.
+"""
+import os
+
+import mindspore as ms
+from mindspore import communication, nn, ops
+
+FUSION_MEGABYTES = 32  # large enough to fill the link, small enough to overlap with the backward pass
+
+
+def init() -> tuple[int, int]:
+    """Join the job `msrun` started, if any; returns (rank, world size)."""
+    if "MS_ROLE" not in os.environ:
+        return 0, 1
+    if not communication.GlobalComm.INITED:
+        communication.init()
+    rank, world_size = communication.get_rank(), communication.get_group_size()
+    if world_size > 1:
+        ms.set_auto_parallel_context(
+            parallel_mode="data_parallel", gradients_mean=True, device_num=world_size,
+            comm_fusion={"allreduce": {"mode": "size", "config": FUSION_MEGABYTES}})
+    return rank, world_size
+
+
+class Gather(nn.Cell):
+    """Rows of every card in rank order, `[N, D] -> [G, D]`; the gradient of a row is summed over all cards.
+
+    `AllGather` differentiates into `ReduceScatter`, which has no CPU kernel: there the backward pass is an
+    `AllReduce` and a slice, the same sum.
+    """
+
+    def __init__(self, rank: int, world_size: int):
+        super().__init__()
+        self.rank = rank
+        self.world_size = world_size
+        self.all_gather = ops.AllGather() if world_size > 1 else None
+
+    def construct(self, rows):
+        if self.world_size == 1:
+            return rows
+        return self.all_gather(rows)
+
+
+class _CpuGather(Gather):
+    def __init__(self, rank: int, world_size: int):
+        super().__init__(rank, world_size)
+        self.all_reduce = ops.AllReduce()
+
+    def bprop(self, rows, out, grad):
+        count = rows.shape[0]
+        return (self.all_reduce(grad)[self.rank * count:(self.rank + 1) * count],)
+
+
+def make_gather(rank: int, world_size: int) -> Gather:
+    """The gather whose backward pass the current device has kernels for."""
+    on_cpu = world_size > 1 and ms.get_context("device_target") == "CPU"
+    return (_CpuGather if on_cpu else Gather)(rank, world_size)
+
+
+def make_grad_reducer(parameters, world_size: int):
+    """MindSpore's own mean of gradients over cards, fused by the executor into `FUSION_MEGABYTES` buckets."""
+    return nn.DistributedGradReducer(parameters) if world_size > 1 else nn.Identity()
+
+
+class Sum(nn.Cell):
+    """Sum of one small tensor over all cards."""
+
+    def __init__(self, world_size: int):
+        super().__init__()
+        self.world_size = world_size
+        self.all_reduce = ops.AllReduce() if world_size > 1 else None
+
+    def construct(self, value):
+        return value if self.world_size == 1 else self.all_reduce(value)
+

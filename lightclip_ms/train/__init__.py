@@ -1,0 +1,1 @@
+"""Training: objective, optimizer, step, checkpoints and the loop around them."""

@@ -1,0 +1,196 @@
+"""The loop around the step: epochs, metrics, checkpoints, exact continuation, orderly stops."""
+import math
+import signal
+import time
+from collections.abc import Iterator
+
+import mindspore as ms
+from mindspore import Tensor
+
+from lightclip_ms import backend, factory, losses, parallel
+from lightclip_ms.config import Config, to_dict
+from lightclip_ms.data.pipeline import TrainData
+from lightclip_ms.data.tokenizer import Tokenizer
+from lightclip_ms.train.checkpoint import cell_arrays, load_cell, write_checkpoint
+from lightclip_ms.train.objective import Objective
+from lightclip_ms.train.optim import learning_rate
+from lightclip_ms.train.progress import Rate, progress_line
+from lightclip_ms.train.run_folder import RunFolder, versions
+from lightclip_ms.train.step import METRICS, TrainStep
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped on request and saved; start again to go on
+_BATCH = ("image", "text", "masked_text", "mlm_positions", "mlm_labels", "mlm_weights")
+_OPTIMIZER_COPIES = "adam.objective."  # the optimizer's references to the objective's parameters
+_MAY_CHANGE = {"train.log_every", "train.save_minutes", "train.keep", "data.workers", "data.val", "device",
+               "output_dir", "resume"}  # between a checkpoint and its continuation
+
+
+class Stopped(Exception):
+    """Training ended early because a signal asked for it; a checkpoint was saved."""
+
+
+class Trainer:
+    """One run from its configuration to its last checkpoint.
+
+    Raises:
+        ValueError, OSError: a wrong configuration or data set, before anything is compiled.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        backend.prepare_device(config.device)
+        self.rank, self.world_size = parallel.init()
+        ms.set_seed(config.train.seed)  # the same on all ranks: all start from the same weights
+        model = config.model
+        self.data = TrainData(config.data, Tokenizer(model.context_length, model.vocab_size), model.image_size,
+                              config.train.batch_size, config.loss.mask_ratio, config.train.seed, self.rank,
+                              self.world_size)
+        self.total_steps = config.train.epochs * self.data.steps_per_epoch
+        self.folder = RunFolder(config.output_dir, config, self.rank)
+        self.model = factory.create_model(model)
+        self.objective = Objective(self.model, config.loss, self.rank, self.world_size)
+        self.step = TrainStep(self.objective, config.train, self.world_size)
+        self.global_step = 0
+        self.rate = Rate(config.train.batch_size * self.world_size, self.total_steps)
+        self._stop = False
+        self._pending = []
+        self._last_save = time.monotonic()
+
+    def run(self) -> None:
+        """Train to the end, from the last good checkpoint if there is one.
+
+        Raises:
+            Stopped: SIGTERM or SIGINT arrived; the state is saved.
+            FloatingPointError: a loss is not finite.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._request_stop)
+        self._restore()
+        self.folder.open_metrics(self.global_step)
+        self.folder.say(
+            f"{self.data.num_samples} pairs, {self.world_size} x {self.config.train.batch_size} a step, "
+            f"{self.data.steps_per_epoch} steps an epoch, {self.total_steps} in all; the first step compiles")
+        for epoch in range(self.global_step // self.data.steps_per_epoch, self.config.train.epochs):
+            self._run_epoch(epoch)
+        self._export()
+
+    def _request_stop(self, number, frame) -> None:
+        self._stop = True
+
+    def _run_epoch(self, epoch: int) -> None:
+        train = self.config.train
+        phase = Tensor(losses.label_phase(epoch, train.epochs, self.config.loss.r1, self.config.loss.r2), ms.int32)
+        start = self.global_step % self.data.steps_per_epoch
+        for batch in self._timed(self.data.epoch(epoch, start)):
+            lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)
+            began = time.monotonic()
+            metrics = self.step(*(Tensor(batch[name]) for name in _BATCH), phase, Tensor(lr, ms.float32),
+                                Tensor(float(self._stop), ms.float32))
+            self.global_step += 1
+            self._pending.append((metrics, {"step": self.global_step, "epoch": epoch, "lr": lr}, batch["index"]))
+            if len(self._pending) == 1 and self._is_first_step():
+                metrics.asnumpy()
+                self.folder.say(f"first step, with compilation: {time.monotonic() - began:.1f} s")
+                self.rate.start(self.global_step)
+            if self.global_step % train.log_every == 0:
+                self._read_metrics()
+        self._read_metrics()
+        self._save(epoch)
+
+    def _is_first_step(self) -> bool:
+        return self.rate.measure(self.global_step + 1) == {}
+
+    def _timed(self, batches: Iterator) -> Iterator:
+        while True:
+            began = time.monotonic()
+            batch = next(batches, None)
+            self.rate.waited(time.monotonic() - began)
+            if batch is None:
+                return
+            yield batch
+
+    def _read_metrics(self) -> None:
+        """Wait for the device, log the steps since the last look, and act on what they say."""
+        records = []
+        for metrics, record, index in self._pending:
+            values = dict(zip(METRICS, metrics.asnumpy().tolist()))
+            stop = values.pop("stop")
+            record.update(values)
+            self._check_finite(record, index)
+            records.append(record)
+        self._pending.clear()
+        if not records:
+            return
+        records[-1].update(self.rate.measure(self.global_step))
+        self.folder.log(records)
+        self.folder.say(progress_line(records[-1], self.config.train.epochs, self.total_steps))
+        if stop:
+            self._save(records[-1]["epoch"])
+            raise Stopped(f"stopped on request after step {self.global_step}; the same command goes on from there")
+        if time.monotonic() - self._last_save > 60 * self.config.train.save_minutes:
+            self._save(records[-1]["epoch"])
+
+    def _check_finite(self, record: dict, index) -> None:
+        matching = losses.take_matching_error()
+        if all(math.isfinite(record[name]) for name in ("loss", "grad_norm")) and matching is None:
+            return
+        rows = [matching.row] if matching is not None and matching.row is not None else range(min(8, len(index)))
+        keys = ", ".join(self.data.key(int(index[row])) for row in rows)
+        terms = ", ".join(f"{name} {record[name]:.6g}" for name in METRICS if name in record)
+        saved = self.folder.checkpoints.paths()
+        raise FloatingPointError(
+            f"step {record['step']}: the loss or its gradient is not finite ({terms}); {matching or ''} samples {keys}; "
+            f"last checkpoint {saved[-1] if saved else 'none'}")
+
+    def _state(self) -> dict:
+        return {**cell_arrays(self.model, "model"), **cell_arrays(self.objective, "objective", skip="model."),
+                **cell_arrays(self.step.optimizer, "optimizer", skip=_OPTIMIZER_COPIES)}
+
+    def _header(self, kind: str) -> dict:
+        return {"kind": kind, "config": to_dict(self.config), "global_step": self.global_step,
+                "world_size": self.world_size, "versions": versions(),
+                "samples_seen": self.global_step * self.config.train.batch_size * self.world_size}
+
+    def _save(self, epoch: int) -> None:
+        """Rank 0 writes; the others meet it again at the next step's collectives."""
+        if self.folder.is_writer:
+            self.folder.checkpoints.write(self.global_step, self._state(), {**self._header("training"), "epoch": epoch})
+        self._last_save = time.monotonic()
+
+    def _restore(self) -> None:
+        found = self.folder.checkpoints.latest(self.folder.say)
+        if found is None:
+            return
+        path, arrays, header = found
+        if self.config.resume == "never":
+            raise ValueError(f"resume: never, but {path} exists; use resume=auto or another output_dir")
+        _refuse_other_run(header, self.config, self.world_size, path)
+        load_cell(self.model, "model", arrays, path)
+        load_cell(self.objective, "objective", arrays, path, skip="model.")
+        load_cell(self.step.optimizer, "optimizer", arrays, path, skip=_OPTIMIZER_COPIES)
+        self.global_step = header["global_step"]
+        self.folder.say(f"going on from {path}, step {self.global_step}")
+
+    def _export(self) -> None:
+        """The weights that inference needs, without moments and training-only parts."""
+        if self.folder.is_writer:
+            path = self.folder.path / "model.safetensors"
+            write_checkpoint(path, cell_arrays(self.model, "model"), self._header("inference"))
+            self.folder.say(f"trained {self.global_step} steps; model in {path}")
+
+
+def _flatten(values: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in values.items():
+        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
+
+
+def _refuse_other_run(header: dict, config: Config, world_size: int, path) -> None:
+    """A checkpoint continues only the run it belongs to: anything else would not be that run."""
+    then = {**_flatten(header["config"]), "world_size": header["world_size"]}
+    now = {**_flatten(to_dict(config)), "world_size": world_size}
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) != now.get(key) and key not in _MAY_CHANGE:
+            raise ValueError(f"{path}: made with {key}={then.get(key)}, now it is {now.get(key)}; set it back, or start "
+                             "a new run with another output_dir")

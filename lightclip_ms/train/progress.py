@@ -1,0 +1,53 @@
+"""The line on the screen while a run trains."""
+import time
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss."""
+    seconds = round(seconds)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+class Rate:
+    """Rate, share of time spent waiting for data, and time left; the first step, which compiles, is left out.
+
+    Args:
+        images_per_step: pairs of all cards together.
+        total_steps: of the whole run.
+    """
+
+    def __init__(self, images_per_step: int, total_steps: int):
+        self.images_per_step = images_per_step
+        self.total_steps = total_steps
+        self._first_step = None
+
+    def start(self, global_step: int) -> None:
+        """Call after the first step of this process."""
+        self._first_step, self._start, self._waited = global_step, time.monotonic(), 0.0
+
+    def waited(self, seconds: float) -> None:
+        """Add time that a step waited for its batch."""
+        if self._first_step is not None:
+            self._waited += seconds
+
+    def measure(self, global_step: int) -> dict:
+        """{"images_per_second", "data_wait", "eta_seconds"} since `start`; empty before a second step."""
+        if self._first_step is None or global_step <= self._first_step:
+            return {}
+        elapsed = time.monotonic() - self._start
+        per_step = elapsed / (global_step - self._first_step)
+        return {"images_per_second": round(self.images_per_step / per_step, 1),
+                "data_wait": round(self._waited / elapsed, 4),
+                "eta_seconds": round(per_step * (self.total_steps - global_step), 1)}
+
+
+def progress_line(record: dict, epochs: int, total_steps: int) -> str:
+    """One line of a metrics record: where, the loss terms, the rate."""
+    line = (f"epoch {record['epoch'] + 1}/{epochs} step {record['step']}/{total_steps} "
+            f"loss {record['loss']:.4f} (instance {record['instance']:.4f}, token {record['token']:.4f}, "
+            f"mlm {record['mlm']:.4f}) lr {record['lr']:.2e} scale {record['logit_scale']:.1f} "
+            f"grad {record['grad_norm']:.2f}")
+    if "images_per_second" in record:
+        line += (f" | {record['images_per_second']:.0f} images/s, data wait {record['data_wait']:.0%}, "
+                 f"ETA {clock(record['eta_seconds'])}")
+    return line
