@@ -3,6 +3,9 @@ import csv
 import io
 import tarfile
 
+import numpy as np
+from PIL import Image
+
 
 def write_tar(path, members, format=tarfile.PAX_FORMAT):
     """Members are (name, bytes) or ready TarInfo objects."""
@@ -21,3 +24,17 @@ def write_table(path, rows, delimiter=","):
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, delimiter=delimiter).writerows(rows)
     return str(path)
+
+
+def picture(seed=0, height=60, width=80):
+    """A smooth colourful picture, uint8 [H, W, 3]."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize((width, height), Image.BICUBIC))
+
+
+def encode(pixels, format="JPEG", mode="RGB", **options):
+    """Pixels as the bytes of a picture file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, format, **options)
+    return buffer.getvalue()

@@ -7,13 +7,13 @@ import io
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lightclip_ms.data.skipped import BadRecord
 
 MAX_PIXELS = 1 << 26             # a picture of 200 MB; larger ones are panoramas, scans or decompression bombs
 MIN_SIDE = 8                     # pixels; smaller ones are tracking pixels and separators
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -38,12 +38,12 @@ class EncodedImage:
             self._plain_jpeg = colours in ("YCbCr", "Gray", "RGB")
         except ValueError:
             self._plain_jpeg = False
-        if not self._plain_jpeg:
+        if not self._plain_jpeg or data.find(b"Exif\0\0", 0, 1 << 16) >= 0:
             self._open_with_pillow()
-        elif data.find(b"Exif\0\0", 0, 1 << 16) >= 0:
-            self._orientation = _jpeg_orientation(data)
-            if self._orientation >= 5:
-                self.height, self.width = self.width, self.height
+            self.width, self.height = self._pillow.size
+            self._orientation = _orientation(self._pillow)
+        if self._orientation >= 5:
+            self.height, self.width = self.width, self.height
         if min(self.height, self.width) < MIN_SIDE:
             raise BadRecord("image too small", f"{self.width}x{self.height}")
         if self.height * self.width > MAX_PIXELS:
@@ -52,7 +52,6 @@ class EncodedImage:
     def _open_with_pillow(self) -> None:
         try:
             self._pillow = Image.open(io.BytesIO(self._data), formats=_FORMATS)
-            self.width, self.height = self._pillow.size
         except Exception as error:  # noqa: BLE001 - on hostile bytes a decoder may raise anything
             raise BadRecord("undecodable image", _one_line(error)) from None
 
@@ -70,16 +69,23 @@ class EncodedImage:
                                                 min_width=-(-width // reduction))
                 return _turn(pixels, self._orientation)
             except ValueError:
-                self._open_with_pillow()
+                if self._pillow is None:
+                    self._open_with_pillow()
         try:
-            return pillow_to_rgb(self._pillow)
+            pixels = _turn(_to_rgb(self._pillow), self._orientation)
         except Exception as error:  # noqa: BLE001
             raise BadRecord("undecodable image", _one_line(error)) from None
+        if pixels.shape != (self.height, self.width, 3):
+            raise BadRecord("undecodable image", "its parts disagree about its size")
+        return pixels
 
 
 def pillow_to_rgb(image: Image.Image) -> np.ndarray:
     """First frame of a Pillow image, upright, 16 bits scaled to 8, transparency on white: uint8 [H, W, 3]."""
-    image = ImageOps.exif_transpose(image)
+    return _turn(_to_rgb(image), _orientation(image))
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):                   # Pillow's own conversion clips 16-bit values instead of scaling
         image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
     if image.has_transparency_data:
@@ -93,9 +99,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{error}".split())[:200] or type(error).__name__
 
 
-def _jpeg_orientation(data: bytes) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
-        orientation = Image.open(io.BytesIO(data), formats=("JPEG", "MPO")).getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - broken metadata do not make a broken picture
         return 1
     return orientation if orientation in range(1, 9) else 1

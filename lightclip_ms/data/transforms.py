@@ -2,6 +2,7 @@
 import numpy as np
 from PIL import Image
 
+from lightclip_ms.config import AugmentConfig
 from lightclip_ms.data.decode import EncodedImage, pillow_to_rgb
 from lightclip_ms.data.image_augment import augment, augment_pixels, draw_augmentation
 
@@ -32,9 +33,9 @@ class EvalTransform:
 
 
 class TrainTransform:
-    """Random augmentation (see `image_augment`) and normalisation; `augment_config` is an `AugmentConfig`."""
+    """Random augmentation (see `image_augment`) and normalisation."""
 
-    def __init__(self, image_size: int, augment_config):
+    def __init__(self, image_size: int, augment_config: AugmentConfig):
         self.image_size = image_size
         self.augment_config = augment_config
 
@@ -51,6 +52,16 @@ class TrainTransform:
     def __call__(self, image, rng: np.random.Generator | None = None) -> np.ndarray:
         """Pillow image or encoded bytes to float32 [3, H, W]; without `rng`, every call differs."""
         return normalize(self.pixels(image, rng or np.random.default_rng()))
+
+
+def eval_transform(image_size: int) -> EvalTransform:
+    """The evaluation transform of a model whose pictures have this side."""
+    return EvalTransform(image_size)
+
+
+def train_transform(image_size: int) -> TrainTransform:
+    """The training transform of the paper's recipe, as the defaults of `AugmentConfig` state it."""
+    return TrainTransform(image_size, AugmentConfig())
 
 
 def normalize(pixels: np.ndarray) -> np.ndarray:
