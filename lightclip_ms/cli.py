@@ -3,6 +3,9 @@ import functools
 import sys
 
 EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped on request and saved; the same command goes on
+ERROR_PREFIX = "error: "
+STOPPED_PREFIX = "stopped on request"
 
 
 def main_guard(main):
@@ -12,6 +15,6 @@ def main_guard(main):
         try:
             return main(*args, **kwargs)
         except (ValueError, OSError) as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{ERROR_PREFIX}{' '.join(str(error).split())}", file=sys.stderr)
             sys.exit(EXIT_BAD_INPUT)
     return guarded

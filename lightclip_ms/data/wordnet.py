@@ -13,7 +13,10 @@ import numpy as np
 from lightclip_ms.data.cache import cached_arrays
 
 PARTS = ("noun", "verb", "adj", "adv")
-_NLTK = ("corpora/wordnet", "corpora/wordnet.zip", "corpora/wordnet31", "corpora/wordnet31.zip")
+_PLACES = ("/usr/share/wordnet", "/usr/local/share/wordnet", "/usr/local/WordNet-3.0/dict")
+_NLTK_PLACES = ("~/nltk_data", os.path.join(sys.prefix, "nltk_data"), "/usr/share/nltk_data", "/usr/local/share/nltk_data",
+                "/usr/lib/nltk_data", "/usr/local/lib/nltk_data")
+_NLTK_CORPORA = ("corpora/wordnet", "corpora/wordnet.zip", "corpora/wordnet31", "corpora/wordnet31.zip")
 # Function words have noun senses in WordNet ("a" is a vitamin, "in" an inch) that no caption means.
 _FUNCTION_WORDS = frozenset("""
 a about above after again against all am an and any are as at be because been before being below between both but by can
@@ -36,10 +39,9 @@ def find_wordnet(folder: str = ""):
         if found is None:
             raise ValueError(f"{folder}: no WordNet here: index.noun and data.noun are missing")
         return found
-    nltk = [*os.environ.get("NLTK_DATA", "").split(os.pathsep), "~/nltk_data", os.path.join(sys.prefix, "nltk_data"),
-            "/usr/share/nltk_data", "/usr/local/share/nltk_data", "/usr/lib/nltk_data", "/usr/local/lib/nltk_data"]
-    places = [os.environ.get("WNSEARCHDIR", ""), "/usr/share/wordnet", "/usr/local/WordNet-3.0/dict",
-              "/usr/local/share/wordnet", *(os.path.join(root, name) for root in nltk if root for name in _NLTK)]
+    nltk = [*os.environ.get("NLTK_DATA", "").split(os.pathsep), *_NLTK_PLACES]
+    places = [os.environ.get("WNSEARCHDIR", ""), *_PLACES,
+              *(os.path.join(root, name) for root in nltk if root for name in _NLTK_CORPORA)]
     paths = (_open_folder(pathlib.Path(place).expanduser()) for place in places if place)
     return next((path for path in paths if path is not None), None)
 

@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import Tensor
 
 from lightclip_ms import backend, factory, losses, parallel
+from lightclip_ms.cli import STOPPED_PREFIX
 from lightclip_ms.config import Config, to_dict
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.tokenizer import Tokenizer
@@ -18,7 +19,6 @@ from lightclip_ms.train.progress import Rate, progress_line
 from lightclip_ms.train.run_folder import RunFolder, versions
 from lightclip_ms.train.step import METRICS, TrainStep
 
-EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped on request and saved; start again to go on
 _BATCH = ("image", "text", "masked_text", "mlm_positions", "mlm_labels", "mlm_weights")
 _OPTIMIZER_COPIES = "adam.objective."  # the optimizer's references to the objective's parameters
 _MAY_CHANGE = {"train.log_every", "train.save_minutes", "train.keep", "data.workers", "data.val", "device",
@@ -126,7 +126,8 @@ class Trainer:
         self.folder.say(progress_line(records[-1], self.config.train.epochs, self.total_steps))
         if stop:
             self._save(records[-1]["epoch"])
-            raise Stopped(f"stopped on request after step {self.global_step}; the same command goes on from there")
+            parallel.wait_for_all(self.world_size)  # the launcher ends all ranks when the first one leaves
+            raise Stopped(f"{STOPPED_PREFIX} after step {self.global_step}; the same command goes on from there")
         if time.monotonic() - self._last_save > 60 * self.config.train.save_minutes:
             self._save(records[-1]["epoch"])
 
