@@ -1,0 +1,1 @@
+"""Zero-shot classification and retrieval: reading labelled sets, embedding, scoring, showing."""

@@ -1,0 +1,62 @@
+"""What the evaluation scripts share on the command line: the model's options and the result's provenance."""
+import argparse
+import json
+import os
+import sys
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lightclip_ms import backend
+from lightclip_ms.eval.cards import join_cards
+from lightclip_ms.eval.embed import Embedder
+from lightclip_ms.eval.towers import CheckpointTowers
+
+
+def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint."""
+    parser.add_argument("--checkpoint", required=True, help="checkpoint file, or a run's folder for its newest one")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """--batch-size, --workers, --device."""
+    parser.add_argument("--batch-size", type=int, default=64, help="images or texts at a time (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode images (default %(default)s)")
+    parser.add_argument("--device", default="auto", choices=backend.DEVICES, help="default %(default)s")
+
+
+def open_embedder(checkpoint: str, args: argparse.Namespace) -> Embedder:
+    """A checkpoint as `add_run_options`' arguments say, on this process's share of the work under `msrun`."""
+    path = find_checkpoint(checkpoint)
+    backend.prepare_device(args.device)
+    cards = join_cards()
+    progress = partial(tqdm, unit="batch", leave=False, disable=None if cards.rank == 0 else True)
+    return Embedder(CheckpointTowers(path), args.batch_size, args.workers, cards, progress)
+
+
+def find_checkpoint(path: str) -> str:
+    """The file itself, or the newest checkpoint of a run's folder."""
+    if not os.path.isdir(path):
+        return path
+    found = sorted([*Path(path).glob("*.safetensors"), *Path(path).glob("checkpoints/*.safetensors")])
+    if not found:
+        raise FileNotFoundError(f"{path}: no *.safetensors in this folder or its checkpoints/")
+    return str(found[-1])
+
+
+def provenance(embedder: Embedder) -> dict:
+    """Which model, how started, with which versions, when."""
+    from lightclip_ms.train.run_folder import versions
+
+    return {"model": embedder.towers.name, "checkpoint_sha256": embedder.towers.checksum,
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), "versions": versions(),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+
+
+def write_json(path: str, content: dict) -> None:
+    """Write aside, then rename."""
+    aside = f"{path}.{os.getpid()}.tmp"
+    Path(aside).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(aside, path)

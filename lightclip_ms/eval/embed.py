@@ -1,0 +1,122 @@
+"""Embeddings of many images or texts in batches of one shape, on one card or several with the same result.
+
+Legend: N items, B batch size, E embedding size.
+"""
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightclip_ms.data.skipped import BadRecord, SkipReport
+from lightclip_ms.eval.cards import Cards
+
+_PREFETCHED = 3  # batches decoded ahead of the network
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Features [n, E] of the items `kept` (int [n]) that could be read, what was left out, and items per second."""
+    features: np.ndarray
+    kept: np.ndarray
+    skipped: SkipReport
+    per_second: float
+
+
+class Embedder:
+    """Runs two towers over data sets.
+
+    Args:
+        towers: `embed_dim`, `image_size`, `preprocess(bytes) -> [3, S, S]`, `tokenize(texts) -> ids [n, L]`,
+            `encode_images(float32 [B, 3, S, S]) -> [B, E]` and `encode_texts(int32 [B, L]) -> [B, E]`, both normalised.
+        batch_size: B; the last batch is padded, never dropped, so one compiled graph serves all.
+        workers: threads that decode images.
+        cards: this process among others of the job.
+        progress: wraps an iterable, for instance `tqdm`.
+    """
+
+    def __init__(self, towers, batch_size: int = 64, workers: int = 2, cards: Cards = Cards(),
+                 progress: Callable[[Iterable], Iterable] = iter):
+        if batch_size < 1 or workers < 1:
+            raise ValueError(f"batch size and workers must be 1 or more, got {batch_size} and {workers}")
+        self.towers = towers
+        self._batch_size = batch_size
+        self._workers = workers
+        self._cards = cards
+        self._progress = progress
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that prints and writes."""
+        return self._cards.rank == 0
+
+    def images(self, images) -> Embedded:
+        """Embed a set with `len`, `key(i)` and `read(i) -> bytes`; undecodable images are skipped and counted."""
+        report = SkipReport()
+
+        def load(index: int) -> tuple[np.ndarray, bool]:
+            try:
+                return self.towers.preprocess(images.read(index)), True
+            except BadRecord as error:
+                report.add(error.reason, images.key(index), error.detail)
+                return np.zeros((3, self.towers.image_size, self.towers.image_size), np.float32), False
+
+        with ThreadPoolExecutor(self._workers) as pool:
+            batches = self._load_batches(pool, load, len(images))
+            features, valid, per_second = self._run(batches, self.towers.encode_images, len(images))
+        if not valid.any():
+            raise ValueError(f"none of {len(images)} images can be read; first: {report.summary()}")
+        kept = np.flatnonzero(valid)
+        return Embedded(features[kept], kept, report, per_second)
+
+    def texts(self, texts: list[str]) -> Embedded:
+        """Embed texts."""
+        def batches():
+            for chunk in self._chunks(len(texts)):
+                yield self.towers.tokenize([texts[index] for index in chunk]), np.ones(len(chunk), bool)
+
+        features, _, per_second = self._run(batches(), self.towers.encode_texts, len(texts))
+        return Embedded(features, np.arange(len(texts)), SkipReport(), per_second)
+
+    def _chunks(self, count: int) -> list[range]:
+        """This card's batches. The cut into batches is the same for any number of cards, so no sum changes."""
+        starts = range(0, count, self._batch_size)
+        return [range(start, min(start + self._batch_size, count)) for start in starts][self._cards.rank::self._cards.world_size]
+
+    def _load_batches(self, pool: ThreadPoolExecutor, load, count: int):
+        chunks = self._chunks(count)
+        waiting = deque()
+        for chunk in chunks:
+            waiting.append(pool.map(load, chunk))
+            if len(waiting) > _PREFETCHED:
+                yield _stack(waiting.popleft())
+        while waiting:
+            yield _stack(waiting.popleft())
+
+    def _run(self, batches, encode, count: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """All cards' batches in order: features [N, E], which of them are of readable items, bool [N]; items per second."""
+        size, world_size = self._batch_size, self._cards.world_size
+        rounds = -(-(-(-count // size)) // world_size)  # batches a card, the last may be missing on some
+        rows = np.zeros((rounds, size, self.towers.embed_dim + 1), np.float32)  # the last column: 1 for a readable item
+        ends = [time.monotonic()]
+        for row, (batch, valid) in zip(rows, self._progress(batches)):
+            padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
+            row[:, :-1] = encode(padded)
+            row[: len(batch), -1] = valid
+            ends.append(time.monotonic())
+        gathered = self._cards.gather(rows.reshape(rounds * size, -1)).reshape(world_size, rounds, size, -1)
+        ordered = gathered.swapaxes(0, 1).reshape(rounds * world_size * size, -1)[:count]
+        return ordered[:, :-1], ordered[:, -1] > 0, world_size * size * _rate(ends)
+
+
+def _rate(ends: list[float]) -> float:
+    """Batches per second, without the first one where there are more: it compiles the graph."""
+    first = 1 if len(ends) > 2 else 0
+    return (len(ends) - 1 - first) / max(ends[-1] - ends[first], 1e-9)
+
+
+def _stack(loaded) -> tuple[np.ndarray, np.ndarray]:
+    items, valid = zip(*loaded)
+    return np.stack(items), np.array(valid)

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Image-text retrieval by any checkpoint: recall at 1, 5 and 10 in both directions.
+
+--data is a pattern of WebDataset shards (image + .txt) or a CSV/TSV table; rows of a table that name the same image are
+that image's captions. Ties count against the model. Under msrun the cards share the work and the result is the same.
+"""
+import argparse
+
+from lightclip_ms.cli import main_guard
+from lightclip_ms.eval import command
+from lightclip_ms.eval.caption_sets import open_captions
+from lightclip_ms.eval.retrieval import KS
+from lightclip_ms.eval.run import embed_captions, score_retrieval
+
+
+@main_guard
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_checkpoint_option(parser)
+    command.add_run_options(parser)
+    parser.add_argument("--data", required=True, help="shards ('DIR/val.tar', 'DIR/{00000..00003}.tar') or table.csv")
+    parser.add_argument("--image-key", default="filepath", help="image column of a table (default %(default)s)")
+    parser.add_argument("--caption-key", default="title", help="caption column of a table (default %(default)s)")
+    parser.add_argument("--json", help="also write the result to this file")
+    args = parser.parse_args()
+
+    dataset = open_captions(args.data, args.image_key, args.caption_key)
+    embedder = command.open_embedder(args.checkpoint, args)
+    result = score_retrieval(embed_captions(embedder, dataset))
+    if not embedder.is_first:
+        return
+    for direction in ("image_to_text", "text_to_image"):
+        recalls = "   ".join(f"R@{k} {result[f'{direction}_R@{k}']:.2f} %" for k in KS)
+        print(f"{direction.replace('_', ' ')}   {recalls}")
+    chances = "   ".join(f"R@{k} {result[f'chance_R@{k}']:.2f} %" for k in KS)
+    print(f"chance          {chances}   ({result['images']} images, {result['captions']} captions; "
+          f"{result['images_per_second']} images/s)")
+    if result["skipped"]:
+        print(f"skipped: {result['skipped']}")
+    if args.json:
+        command.write_json(args.json, {"data": args.data, **result, **command.provenance(embedder)})
+
+
+if __name__ == "__main__":
+    main()

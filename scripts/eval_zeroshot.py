@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Zero-shot classification of a labelled image set by any checkpoint: top-1, top-5 and mean per class.
+
+--data is a folder of class folders (class/*.jpg) or a pattern of WebDataset shards with .cls. Under msrun the cards
+share the work and the result is the same.
+"""
+import argparse
+
+from lightclip_ms.cli import main_guard
+from lightclip_ms.eval import command, prompts
+from lightclip_ms.eval.labelled import match_classes, open_labelled
+from lightclip_ms.eval.run import evaluate_zeroshot
+
+
+@main_guard
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_checkpoint_option(parser)
+    command.add_run_options(parser)
+    parser.add_argument("--data", required=True, help="folder, or shards: a pattern such as 'DIR/{00000..00003}.tar'")
+    parser.add_argument("--classnames", help="names, one a line (or 'folder<TAB>name'), a YAML file, or a built-in set "
+                        f"({', '.join(prompts.built_in())}); default: the class folders' names")
+    parser.add_argument("--templates", default="plain",
+                        help="prompts with {} for the name: a text or YAML file, or a built-in set (default %(default)s)")
+    parser.add_argument("--json", help="also write the result to this file")
+    args = parser.parse_args()
+
+    dataset = open_labelled(args.data)
+    names = match_classes(dataset, prompts.load_class_names(args.classnames) if args.classnames else None)
+    templates = prompts.load_templates(args.templates)
+    embedder = command.open_embedder(args.checkpoint, args)
+    result = evaluate_zeroshot(embedder, dataset, names, templates)
+    if not embedder.is_first:
+        return
+    print(f"top-1 {result['top1']:.2f} %   top-5 {result['top5']:.2f} %   mean per class {result['mean_per_class']:.2f} %"
+          f"   (chance {result['chance_top1']:.2f} %; {result['images']} images, {result['classes']} classes, "
+          f"{result['templates']} templates; {result['images_per_second']} images/s)")
+    if result["skipped"]:
+        print(f"skipped: {result['skipped']}")
+    if args.json:
+        command.write_json(args.json, {"data": args.data, **result, **command.provenance(embedder)})
+
+
+if __name__ == "__main__":
+    main()
