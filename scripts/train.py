@@ -17,9 +17,13 @@ def main() -> int:
     parser.add_argument("--config", required=True, help="YAML file, for example configs/demo.yaml")
     parser.add_argument("--devices", type=int, metavar="N",
                         help="start N processes, one a card, through msrun; 0: all cards of this machine")
+    parser.add_argument("--print-output-dir", action="store_true", help="only say where the run's files are")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.batch_size=64")
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
+    if arguments.print_output_dir:
+        print(config.output_dir)
+        return 0
     if arguments.devices is not None:
         script = [__file__, "--config", arguments.config, *arguments.overrides]
         return launch(script, arguments.devices or default_devices(config.device), config.output_dir, config.device)

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Run all tests; arguments go to pytest. Sets up .venv with the requirements if no Python with them is active.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/find_python.sh
+exec "$PYTHON" -m pytest "$@"

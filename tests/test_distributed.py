@@ -1,0 +1,62 @@
+"""Two real workers under msrun against one process with the whole batch."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightclip_ms.launch import free_port
+from tests import tiny_training
+from tests.tiny_training import METRICS, run_phases
+
+WORKERS = 2
+
+
+def msrun(script: Path, *arguments: str, log_dir: Path) -> None:
+    """Run `script` on WORKERS processes; fails with the end of their logs."""
+    environ = {**os.environ, "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
+               "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [shutil.which("msrun", path=environ["PATH"]), f"--worker_num={WORKERS}", f"--local_worker_num={WORKERS}",
+         f"--master_port={free_port()}", f"--log_dir={log_dir}", "--join=True", str(script), *arguments],
+        env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, "\n".join(path.read_text()[-3000:] for path in sorted(log_dir.glob("worker_*.log")))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What one process found, and what each of two workers did."""
+    out = tmp_path_factory.mktemp("workers")
+    msrun(Path(tiny_training.__file__), str(out), log_dir=out / "logs")
+    return run_phases(0, 1), [dict(np.load(out / f"rank_{rank}.npz")) for rank in range(WORKERS)]
+
+
+@pytest.mark.parametrize("phase", range(3))
+def test_two_cards_log_the_losses_of_one_card_with_the_whole_batch(results, phase):
+    alone, workers = results
+    expected = alone[f"{phase}/metrics"]
+    assert np.isfinite(expected).all() and len(set(expected[:, METRICS.index("mlm")])) == tiny_training.STEPS
+    for worker in workers:
+        np.testing.assert_allclose(worker[f"{phase}/metrics"], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("phase", range(3))
+def test_two_cards_train_the_weights_of_one_card_with_the_whole_batch(results, phase):
+    alone, workers = results
+    names = [name for name in alone if name.startswith(f"{phase}/parameters")]
+    assert len(names) > 50
+    for name in names:
+        size = np.abs(alone[name]).max()
+        for worker in workers:
+            assert np.abs(worker[name] - alone[name]).max() <= 1e-5 * max(size, 1e-2), name
+
+
+def test_label_phases_train_different_weights(results):
+    """Otherwise the comparisons above would not tell the phases apart."""
+    alone, _ = results
+    name = "parameters/model.text.projection.weight"
+    weights = [alone[f"{phase}/{name}"] for phase in range(3)]
+    assert np.abs(weights[0] - weights[1]).max() > 1e-4 and np.abs(weights[1] - weights[2]).max() > 1e-4

@@ -1,0 +1,79 @@
+"""A training step small enough for tests, and a worker that runs it under `msrun` (see test_distributed.py)."""
+import sys
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from lightclip_ms import backend, factory, parallel
+from lightclip_ms.config import LossConfig, ModelConfig, TrainConfig
+from lightclip_ms.train.checkpoint import cell_arrays, load_cell
+from lightclip_ms.train.objective import Objective
+from lightclip_ms.train.step import METRICS, TrainStep
+
+PAIRS = 8  # of all cards together
+STEPS = 5
+MODEL = ModelConfig(  # without batch norm: its statistics would be those of one card
+    image_encoder="swin_nano", image_size=64, image_options={"embed": 8, "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "window": 4},
+    embed_dim=16, context_length=10, vocab_size=600, text_width=16, text_heads=2, text_layers=4)
+# Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
+# zero in exact arithmetic (key biases) into whole steps.
+TRAIN = TrainConfig(lr=1e-2, eps=1e-3, batch_size=PAIRS)
+
+
+def make_batch(seed: int) -> tuple[np.ndarray, ...]:
+    """The arrays `TrainStep` takes, for PAIRS texts of 0 to 7 words."""
+    rng = np.random.default_rng(seed)
+    length, slots, vocab = MODEL.context_length, 2, MODEL.vocab_size
+    text = np.zeros((PAIRS, length), np.int32)
+    weights = np.zeros((PAIRS, slots), np.float32)
+    positions = np.zeros((PAIRS, slots), np.int32)
+    for row, words in enumerate([7, 1, 3, 6, 0, 2, 1, 0]):  # the halves differ in words, masks and empty texts
+        text[row, 0], text[row, words + 1] = vocab - 2, vocab - 1
+        text[row, 1:words + 1] = rng.integers(0, vocab - 2, words)
+        count = min(words, 1 + words // 5)
+        weights[row, :count] = 1
+        positions[row, :count] = rng.permutation(words)[:count] + 1
+    masked = text.copy()
+    for row in range(PAIRS):
+        masked[row, positions[row][weights[row] > 0]] = vocab
+    labels = np.take_along_axis(text, positions, 1) * (weights > 0)
+    pixels = rng.integers(0, 256, (PAIRS, MODEL.image_size, MODEL.image_size, 3)).astype(np.uint8)
+    return pixels, text, masked, positions, labels.astype(np.int32), weights
+
+
+def build_step(rank: int, world_size: int, loss: LossConfig = LossConfig()) -> TrainStep:
+    """The step of the tiny model with weights that depend on nothing but this file."""
+    ms.set_seed(1)
+    step = TrainStep(Objective(factory.create_model(MODEL), loss, rank, world_size), TRAIN, world_size)
+    rng = np.random.default_rng(2)
+    for parameter in step.parameters:
+        if parameter.ndim > 1:
+            parameter.set_data(Tensor(0.2 * rng.standard_normal(parameter.shape), ms.float32))
+    return step
+
+
+def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """STEPS steps in each label phase from the same start: metrics and parameters, `phase/...`."""
+    step = build_step(rank, world_size)
+    start = cell_arrays(step, "step")
+    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    results = {}
+    for phase in range(3):
+        load_cell(step, "step", start, "start")
+        metrics = [step(*(Tensor(array[share]) for array in make_batch(seed)), Tensor(phase, ms.int32),
+                        Tensor(TRAIN.lr, ms.float32), Tensor(0.0, ms.float32)).asnumpy() for seed in range(STEPS)]
+        results[f"{phase}/metrics"] = np.stack(metrics)
+        results |= {f"{phase}/{name}": array for name, array in cell_arrays(step.objective, "parameters").items()}
+    return results
+
+
+def main(out: str) -> None:
+    """Worker: write `OUT/rank_R.npz`."""
+    backend.prepare_device("cpu")
+    rank, world_size = parallel.init()
+    np.savez(f"{out}/rank_{rank}.npz", **run_phases(rank, world_size))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
