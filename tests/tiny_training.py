@@ -14,7 +14,7 @@ from lightclip_ms.train.step import METRICS, TrainStep
 PAIRS = 8  # of all cards together
 STEPS = 5
 MODEL = ModelConfig(  # without batch norm: its statistics would be those of one card
-    image_encoder="swin_nano", image_size=64, image_options={"embed": 8, "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "window": 4},
+    image_encoder="swin_nano", image_size=64, image_options={"embed": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "window": 4},
     embed_dim=16, context_length=10, vocab_size=600, text_width=16, text_heads=2, text_layers=4)
 # Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
 # zero in exact arithmetic (key biases) into whole steps.
