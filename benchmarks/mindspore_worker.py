@@ -1,0 +1,116 @@
+"""MindSpore side of `scripts/bench_step.py`: `python -m benchmarks.mindspore_worker FOLDER`."""
+import json
+import sys
+import time
+
+import lightclip_ms  # prepares the environment before MindSpore loads
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from benchmarks.batch import BATCH_KEYS
+from benchmarks.protocol import serve
+from lightclip_ms.config import LossConfig, ModelConfig, TrainConfig
+from lightclip_ms.factory import create_model
+from lightclip_ms.train.objective import Objective
+from lightclip_ms.train.step import TrainStep
+
+assert lightclip_ms
+
+
+class Gradients(nn.Cell):
+    """Loss terms and gradients without an update."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.value_and_grad = step.value_and_grad
+        self.set_train()
+
+    def construct(self, *batch):
+        (_, terms), gradients = self.value_and_grad(*batch)
+        return terms, gradients
+
+
+class SquareSum(nn.Cell):
+    """A scalar of one encoder's embeddings."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def construct(self, x):
+        return (self.encoder.forward_features(x)[-1] ** 2).sum()
+
+
+class EncoderGradients(nn.Cell):
+    """Gradients of one encoder alone."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.gradients = ms.grad(SquareSum(encoder), None, ms.ParameterTuple(encoder.trainable_params()))
+        self.set_train()
+
+    def construct(self, x):
+        return self.gradients(x)
+
+
+def perturb(objective):
+    """Random weights everywhere: a zero scale would hide whole branches from the comparison of gradients."""
+    rng = np.random.default_rng(0)
+    for parameter in objective.trainable_params():
+        values = parameter.asnumpy()
+        if values.ndim == 1 and parameter.name != "model.logit_scale":
+            values = values + (parameter.name.endswith("gamma") and not values.any()) + rng.normal(0, 0.02, values.shape)
+        parameter.set_data(Tensor(values.astype(np.float32)))
+
+
+def prepare(config: ModelConfig, folder: str):
+    """Objective and step with the same weights in every run, which are left in the folder; and their trained names."""
+    ms.set_seed(0)
+    objective = Objective(create_model(config), LossConfig())
+    perturb(objective)
+    np.savez(f"{folder}/weights.npz", **{p.name: p.asnumpy() for p in objective.get_parameters()})
+    names = [parameter.name for parameter in objective.trainable_params()]  # the step and its optimizer rename them
+    return objective, TrainStep(objective, TrainConfig(lr=1e-6)), names
+
+
+def main():
+    folder = sys.argv[1]
+    ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
+    with open(f"{folder}/model.json", encoding="utf-8") as file:
+        config = ModelConfig(**json.load(file))
+    start = time.perf_counter()
+    objective, step, names = prepare(config, folder)
+    build = time.perf_counter() - start
+    arrays = np.load(f"{folder}/batch.npz")
+    batch = [Tensor(arrays[key]) for key in BATCH_KEYS]
+    phase, rate, stop = Tensor(2, ms.int32), Tensor(1e-6, ms.float32), Tensor(0, ms.float32)
+    terms, gradients = Gradients(step)(*batch, phase)
+    np.savez(f"{folder}/our_gradients.npz",
+             **{name: gradient.asnumpy() for name, gradient in zip(names, gradients)})
+    start = time.perf_counter()
+    step(*batch, phase, rate, stop).asnumpy()
+    compile_seconds = time.perf_counter() - start
+
+    model = objective.model
+    rng = np.random.default_rng(1)
+    images = Tensor(rng.normal(size=(len(batch[0]), 3, config.image_size, config.image_size)).astype(np.float32))
+    visual_gradients, text_gradients = EncoderGradients(model.visual), EncoderGradients(model.text)
+
+    def inference(run):
+        def task():
+            model.set_train(False)
+            run().asnumpy()
+            model.set_train(True)
+        return task
+
+    serve({"step": lambda: step(*batch, phase, rate, stop).asnumpy(),
+           "image encoder": lambda: visual_gradients(images)[0].asnumpy(),
+           "text encoder": lambda: text_gradients(batch[1])[0].asnumpy(),
+           "encode_image": inference(lambda: model.encode_image(images)),
+           "encode_text": inference(lambda: model.encode_text(batch[1]))},
+          {"terms": terms.asnumpy()[:4].tolist(), "build": build, "compile": compile_seconds})
+
+
+if __name__ == "__main__":
+    main()

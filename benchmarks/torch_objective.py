@@ -1,0 +1,119 @@
+"""Eq. 1 in PyTorch: fusion, the three losses and their sum."""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+
+from benchmarks.torch_encoders import IMAGE_ENCODERS, TextTransformer
+from benchmarks.torch_layers import attend
+
+IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
+IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
+DELTA = 0.2
+
+
+class CrossAttention(nn.Module):
+    def __init__(self, channels, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.conv = nn.Linear(channels, width, bias=False)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, text, image):
+        image = self.conv(image)
+        return self.out(attend(self.query(text), self.key(image), self.value(image), self.heads))
+
+
+class MaskedLanguageHeads(nn.Module):
+    def __init__(self, stage_channels, width, heads, vocab_size):
+        super().__init__()
+        self.attention2 = CrossAttention(stage_channels[1], width, heads)
+        self.attention3 = CrossAttention(stage_channels[2], width, heads)
+        self.text_head = nn.Linear(width, vocab_size)
+        self.fused_head = nn.Linear(2 * width, vocab_size)
+
+    def forward(self, text_stages, image_stages, positions):
+        rows = torch.arange(len(positions))[:, None]
+        stage2, stage3, stage4 = (stage[rows, positions] for stage in text_stages[1:])
+        stage2 = stage2 + self.attention2(stage2, image_stages[1])
+        stage3 = stage3 + self.attention3(stage3, image_stages[2])
+        return self.text_head(stage4), self.fused_head(torch.cat((stage2, stage3), -1))
+
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        encoder = IMAGE_ENCODERS[config.image_encoder]
+        self.visual = encoder(config.image_size, config.embed_dim, **config.image_options)
+        self.text = TextTransformer(config.vocab_size, config.context_length, config.text_width, config.text_heads,
+                                    config.text_layers, config.embed_dim)
+        self.logit_scale = nn.Parameter(torch.empty(1))
+
+
+class TokenProjection(nn.Module):
+    def __init__(self, channels, width):
+        super().__init__()
+        self.projection = nn.Linear(channels, width, bias=False)
+
+
+class Objective(nn.Module):
+    """The LightCLIP loss of a `batch.make_batch` batch of tensors; `config` is a `ModelConfig`."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.model = Model(config)
+        channels = self.model.visual.stage_channels
+        self.token_projection = TokenProjection(channels[-1], config.text_width)
+        self.mlm_heads = MaskedLanguageHeads(channels, config.text_width, config.text_heads, config.vocab_size)
+        self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN), persistent=False)
+        self.register_buffer("deviation", 255 * torch.tensor(IMAGE_STD), persistent=False)
+
+    def forward(self, image, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase):
+        """Returns (loss, instance, token, mlm)."""
+        pixels = ((image.float() - self.mean) / self.deviation).permute(0, 3, 1, 2).contiguous()
+        image_stages, image_tokens, image_features = self.model.visual(pixels)
+        stages, features = self.model.text(torch.cat((text, masked_text)))
+        clean, masked = zip(*(stage.chunk(2) for stage in stages))
+        instance = instance_loss(image_features, features[:len(text)], self.model.logit_scale.exp(), phase)
+        token = token_loss(self.token_projection.projection(image_tokens), clean[3],
+                           words(text, self.model.text.eot_id))
+        real = mlm_weights > 0
+        logits = self.mlm_heads(masked, image_stages, mlm_positions)
+        mlm = sum(F.cross_entropy(head[real], mlm_labels[real]) for head in logits) / 2
+        return 0.8 * instance + 0.1 * token + 0.1 * mlm, instance, token, mlm
+
+
+def words(text, eot_id):
+    """bool [N, L]: strictly between the first position (SOT) and the first EOT."""
+    position = torch.arange(text.shape[1])
+    return (position > 0) & (position < (text == eot_id).int().argmax(1, keepdim=True))
+
+
+def soft_targets(logits, phase):
+    """Eq. 6-9."""
+    positive = torch.eye(len(logits), dtype=torch.bool)
+    if phase == 0:
+        return positive.float()
+    if phase == 1:
+        return torch.where(positive, 1 - DELTA, DELTA / (len(logits) - 1))
+    negatives = logits.detach().masked_fill(positive, float("-inf")).softmax(1)
+    return torch.where(positive, 1 - DELTA, DELTA * negatives)
+
+
+def instance_loss(image, text, scale, phase):
+    logits = scale * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
+    return (F.cross_entropy(logits, soft_targets(logits, phase))
+            + F.cross_entropy(logits.T, soft_targets(logits.T, phase))) / 2
+
+
+def token_loss(image_tokens, text_tokens, valid):
+    cost = 1 - F.normalize(image_tokens, dim=2) @ F.normalize(text_tokens, dim=2).transpose(1, 2)  # [N, P, L]
+    fixed = cost.detach().numpy()
+    matched = torch.zeros_like(cost)
+    for i, columns in enumerate(valid.numpy()):
+        patches, places = linear_sum_assignment(fixed[i][:, columns])
+        matched[i, patches, columns.nonzero()[0][places]] = 1 / max(len(patches), 1)
+    return (cost * matched).sum() / valid.any(1).sum().clamp(min=1)

@@ -1,0 +1,87 @@
+"""PyTorch side of `scripts/bench_step.py`: `python -m benchmarks.torch_worker FOLDER THREADS`."""
+import json
+import sys
+
+import numpy as np
+import torch
+
+from benchmarks.batch import BATCH_KEYS
+from benchmarks.protocol import serve
+from benchmarks.torch_objective import Objective
+from benchmarks.weights import to_torch_names
+from lightclip_ms.config import ModelConfig
+
+
+def load(folder: str):
+    """The objective with our weights, and the batch as tensors."""
+    with open(f"{folder}/model.json", encoding="utf-8") as file:
+        objective = Objective(ModelConfig(**json.load(file)))
+    arrays = to_torch_names(dict(np.load(f"{folder}/weights.npz")))
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    missing, unexpected = objective.load_state_dict(weights, strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ValueError(f"the name map is incomplete: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    batch = {key: torch.from_numpy(array) for key, array in np.load(f"{folder}/batch.npz").items()}
+    integers = ("text", "masked_text", "mlm_positions", "mlm_labels")
+    return objective, [batch[key].long() if key in integers else batch[key] for key in BATCH_KEYS]
+
+
+def gradients(objective, batch, phase):
+    """(loss terms, gradients by name) of one batch, in float64: in float32 single activations at a kink of ReLU6 may
+    fall on either side, which moves a gradient by up to 1e-2 in PyTorch as well."""
+    objective.double().zero_grad(set_to_none=True)
+    terms = objective(*batch, phase)
+    terms[0].backward()
+    found = {name: parameter.grad.float().numpy() for name, parameter in objective.named_parameters()}
+    objective.float().zero_grad(set_to_none=True)
+    return [term.item() for term in terms], found
+
+
+def main():
+    folder, threads = sys.argv[1], int(sys.argv[2])
+    torch.set_num_threads(threads)
+    objective, batch = load(folder)
+    objective.train()
+    terms, found = gradients(objective, batch, 2)
+    np.savez(f"{folder}/torch_gradients.npz", **found)
+    model = objective.model
+    matrices = [p for p in objective.parameters() if p.ndim > 1]
+    others = [p for p in objective.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0}],
+                                  lr=1e-6, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    images = torch.randn(len(batch[0]), 3, *batch[0].shape[1:3])
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        loss = objective(*batch, 2)[0]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, np.log(100))
+        return loss.item()
+
+    def image_encoder():
+        optimizer.zero_grad(set_to_none=True)
+        model.visual(images)[2].square().sum().backward()
+
+    def text_encoder():
+        optimizer.zero_grad(set_to_none=True)
+        model.text(batch[1])[1].square().sum().backward()
+
+    def inference(run):
+        def task():
+            objective.eval()
+            with torch.inference_mode():
+                run()
+            objective.train()
+        return task
+
+    serve({"step": step, "image encoder": image_encoder, "text encoder": text_encoder,
+           "encode_image": inference(lambda: model.visual(images)),
+           "encode_text": inference(lambda: model.text(batch[1]))}, {"terms": terms})
+
+
+if __name__ == "__main__":
+    main()

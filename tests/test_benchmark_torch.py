@@ -1,0 +1,47 @@
+"""The PyTorch yardstick and ours compute the same step: same weights, same batch, same terms and gradients."""
+import json
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+torch = pytest.importorskip("torch", reason="needs the extra `bench`")
+
+from benchmarks import mindspore_worker, torch_worker  # noqa: E402
+from benchmarks.batch import BATCH_KEYS, make_batch  # noqa: E402
+from benchmarks.compare import worst_gradient  # noqa: E402
+from lightclip_ms.config import ModelConfig, to_dict  # noqa: E402
+
+TEXT = {"context_length": 12, "vocab_size": 600, "text_width": 32, "text_heads": 2, "text_layers": 4}
+CASES = {
+    "resnet18": ModelConfig("test", "resnet18", 32, {"width": 16, "depths": (1, 1, 1, 1), "stem_pool": False}, 24, **TEXT),
+    "mobilenet_v2": ModelConfig("test", "mobilenet_v2", 64, {}, 24, **TEXT),
+    "swin_nano": ModelConfig("test", "swin_nano", 64, {"embed": 16, "depths": (2, 2, 1, 1), "heads": (1, 2, 4, 8),
+                                                       "window": 8}, 24, **TEXT),
+}
+
+
+@pytest.mark.parametrize("encoder", CASES)
+def test_terms_and_gradients_agree(encoder, tmp_path):
+    config = CASES[encoder]
+    (tmp_path / "model.json").write_text(json.dumps(to_dict(config)))
+    arrays = make_batch(16, config.image_size, config.context_length, config.vocab_size)
+    np.savez(tmp_path / "batch.npz", **arrays)
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        _, step, names = mindspore_worker.prepare(config, str(tmp_path))
+        ours = mindspore_worker.Gradients(step)
+        objective, batch = torch_worker.load(str(tmp_path))
+        for phase in (2,) if encoder == "swin_nano" else (0, 1, 2):
+            terms, gradients = ours(*[Tensor(arrays[key]) for key in BATCH_KEYS], Tensor(phase, ms.int32))
+            expected, torch_gradients = torch_worker.gradients(objective, batch, phase)
+            np.testing.assert_allclose(terms.asnumpy()[:4], expected, rtol=1e-4)
+            np.savez(tmp_path / "our_gradients.npz", **{
+                name: gradient.asnumpy() for name, gradient in zip(names, gradients)})
+            np.savez(tmp_path / "torch_gradients.npz", **torch_gradients)
+            name, difference = worst_gradient(str(tmp_path))
+            assert difference < 1e-4, f"{name} differs by {difference:.1e} in phase {phase}"
+    finally:
+        ms.set_context(mode=mode)
