@@ -1,7 +1,10 @@
 """Towers with known answers: an image's embedding is its mean colour, a text's that of the colour words in it."""
+import io
+
 import numpy as np
 from PIL import Image
-import io
+
+from lightclip_ms.data.skipped import BadRecord
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 
@@ -22,11 +25,11 @@ class ColourTowers:
         self.batch_size, self.image_batches, self.text_batches = batch_size, 0, 0
 
     def preprocess(self, data):
-        from lightclip_ms.data.skipped import BadRecord
         try:
-            image = Image.open(io.BytesIO(data)).convert("RGB").resize((4, 4))
+            image = data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data))
         except OSError:
             raise BadRecord("undecodable image") from None
+        image = image.convert("RGB").resize((4, 4))
         return np.asarray(image, np.float32).transpose(2, 0, 1) / 255
 
     def tokenize(self, texts):

@@ -13,6 +13,11 @@ from lightclip_ms.eval.run import embed_captions, evaluate_zeroshot, score_retri
 from lightclip_ms.eval.zeroshot import build_classifier, build_prompts, classification_scores, label_ranks
 
 
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def test_classifier_is_the_normalised_mean_of_each_class():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(6, 5))
@@ -30,10 +35,14 @@ def test_scores_by_hand():
     assert scores == {"top1": 50.0, "top5": 75.0, "mean_per_class": pytest.approx(100 * (2 / 3 + 0) / 2)}
 
 
-def test_ranks_count_ties_against_the_model():
+def test_the_first_of_equal_classes_comes_first():
     classifier = np.array([[1, 1, 0], [0, 0, 1]], np.float32)  # classes 0 and 1 are the same column
     images = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
-    np.testing.assert_array_equal(label_ranks(images, np.array([0, 2, 2]), classifier), [1, 0, 2])
+    np.testing.assert_array_equal(label_ranks(images, np.array([0, 2, 1]), classifier), [0, 0, 1])
+    random = np.random.default_rng(0).normal(size=(40, 2))
+    labels = np.arange(40) % 3
+    best = np.argmax(random.astype(np.float32) @ classifier, axis=1)
+    np.testing.assert_array_equal(label_ranks(random, labels, classifier) == 0, best == labels)
     with pytest.raises(ValueError, match="labels in 0..2"):
         label_ranks(images, np.array([0, 1, 3]), classifier)
 

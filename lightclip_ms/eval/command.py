@@ -57,6 +57,11 @@ def provenance(embedder: Embedder) -> dict:
 
 def write_json(path: str, content: dict) -> None:
     """Write aside, then rename."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: str, text: str) -> None:
+    """Write aside, then rename."""
     aside = f"{path}.{os.getpid()}.tmp"
-    Path(aside).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    Path(aside).write_text(text, encoding="utf-8")
     os.replace(aside, path)

@@ -18,18 +18,22 @@ _PREFETCHED = 3  # batches decoded ahead of the network
 
 @dataclass(frozen=True)
 class Embedded:
-    """Features [n, E] of the items `kept` (int [n]) that could be read, what was left out, and items per second."""
+    """Features [n, E] of those of `count` items that could be read, `kept` int [n]; this card's report of the others.
+
+    `per_second` counts the items of all cards, without the first batch; None if nothing was computed.
+    """
     features: np.ndarray
     kept: np.ndarray
+    count: int
     skipped: SkipReport
-    per_second: float
+    per_second: float | None
 
 
 class Embedder:
     """Runs two towers over data sets.
 
     Args:
-        towers: `embed_dim`, `image_size`, `preprocess(bytes) -> [3, S, S]`, `tokenize(texts) -> ids [n, L]`,
+        towers: `embed_dim`, `image_size`, `preprocess(bytes or Pillow image) -> [3, S, S]`, `tokenize(texts) -> ids [n, L]`,
             `encode_images(float32 [B, 3, S, S]) -> [B, E]` and `encode_texts(int32 [B, L]) -> [B, E]`, both normalised.
         batch_size: B; the last batch is padded, never dropped, so one compiled graph serves all.
         workers: threads that decode images.
@@ -42,10 +46,15 @@ class Embedder:
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch size and workers must be 1 or more, got {batch_size} and {workers}")
         self.towers = towers
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._workers = workers
         self._cards = cards
         self._progress = progress
+
+    @property
+    def world_size(self) -> int:
+        """How many cards share the work."""
+        return self._cards.world_size
 
     @property
     def is_first(self) -> bool:
@@ -53,7 +62,7 @@ class Embedder:
         return self._cards.rank == 0
 
     def images(self, images) -> Embedded:
-        """Embed a set with `len`, `key(i)` and `read(i) -> bytes`; undecodable images are skipped and counted."""
+        """Embed a set with `len`, `key(i)` and `read(i)` (bytes or a Pillow image); undecodable images are skipped and counted."""
         report = SkipReport()
 
         def load(index: int) -> tuple[np.ndarray, bool]:
@@ -69,7 +78,7 @@ class Embedder:
         if not valid.any():
             raise ValueError(f"none of {len(images)} images can be read; first: {report.summary()}")
         kept = np.flatnonzero(valid)
-        return Embedded(features[kept], kept, report, per_second)
+        return Embedded(features[kept], kept, len(images), report, per_second)
 
     def texts(self, texts: list[str]) -> Embedded:
         """Embed texts."""
@@ -78,12 +87,12 @@ class Embedder:
                 yield self.towers.tokenize([texts[index] for index in chunk]), np.ones(len(chunk), bool)
 
         features, _, per_second = self._run(batches(), self.towers.encode_texts, len(texts))
-        return Embedded(features, np.arange(len(texts)), SkipReport(), per_second)
+        return Embedded(features, np.arange(len(texts)), len(texts), SkipReport(), per_second)
 
     def _chunks(self, count: int) -> list[range]:
         """This card's batches. The cut into batches is the same for any number of cards, so no sum changes."""
-        starts = range(0, count, self._batch_size)
-        return [range(start, min(start + self._batch_size, count)) for start in starts][self._cards.rank::self._cards.world_size]
+        starts = range(0, count, self.batch_size)
+        return [range(start, min(start + self.batch_size, count)) for start in starts][self._cards.rank::self._cards.world_size]
 
     def _load_batches(self, pool: ThreadPoolExecutor, load, count: int):
         chunks = self._chunks(count)
@@ -97,7 +106,7 @@ class Embedder:
 
     def _run(self, batches, encode, count: int) -> tuple[np.ndarray, np.ndarray, float]:
         """All cards' batches in order: features [N, E], which of them are of readable items, bool [N]; items per second."""
-        size, world_size = self._batch_size, self._cards.world_size
+        size, world_size = self.batch_size, self._cards.world_size
         rounds = -(-(-(-count // size)) // world_size)  # batches a card, the last may be missing on some
         rows = np.zeros((rounds, size, self.towers.embed_dim + 1), np.float32)  # the last column: 1 for a readable item
         ends = [time.monotonic()]

@@ -5,6 +5,7 @@ import numpy as np
 
 from lightclip_ms.eval.embed import Embedded, Embedder
 from lightclip_ms.eval.retrieval import KS, recall_at_k
+from lightclip_ms.eval.text_cache import embed_prompts
 from lightclip_ms.eval.zeroshot import build_classifier, build_prompts, classification_scores, label_ranks
 
 
@@ -15,7 +16,7 @@ def evaluate_zeroshot(embedder: Embedder, dataset, class_names: list[str], templ
         dataset: a labelled set (`labelled.py`).
         class_names: C names in the order of `dataset.labels`; templates: prompts with `{}`.
     """
-    texts = embedder.texts(build_prompts(class_names, templates))
+    texts = embed_prompts(embedder, build_prompts(class_names, templates))
     classifier = build_classifier(texts.features, len(class_names))
     images = embedder.images(dataset)
     labels = dataset.labels[images.kept]
@@ -53,6 +54,7 @@ def score_retrieval(embedded: EmbeddedCaptions) -> dict:
 
 
 def _counts(images, texts) -> dict:
-    skipped = sum(images.skipped.counts.values())
-    return {"images": len(images.kept), "skipped_images": skipped, "skipped": images.skipped.summary(),
-            "images_per_second": round(images.per_second, 1), "texts_per_second": round(texts.per_second, 1)}
+    """Counts and speeds; `texts_per_second` is None where the embeddings came from the cache."""
+    rate = None if texts.per_second is None else round(texts.per_second, 1)
+    return {"images": len(images.kept), "skipped_images": images.count - len(images.kept),
+            "skipped": images.skipped.summary(), "images_per_second": round(images.per_second, 1), "texts_per_second": rate}

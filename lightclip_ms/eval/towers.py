@@ -11,7 +11,7 @@ class CheckpointTowers:
     """Towers of a checkpoint.
 
     Attributes:
-        embed_dim, image_size: E and S; name: the model's name; checksum: SHA-256 of the file, hexadecimal.
+        embed_dim, image_size: E and S; name, encoder: of the model and of its image encoder; checksum: the file's SHA-256.
         preprocess(bytes) -> float32 [3, S, S], tokenize(texts) -> int32 [n, L].
         model: the `LightCLIP`; scale: its similarity multiplier.
 
@@ -24,7 +24,8 @@ class CheckpointTowers:
 
         self.model, config = load_model(path)
         self.model.set_train(False)
-        self.name, self.embed_dim, self.image_size = config.name, config.embed_dim, config.image_size
+        self.name, self.encoder = config.name, config.image_encoder
+        self.embed_dim, self.image_size = config.embed_dim, config.image_size
         self.checksum = file_checksum(path)
         self.preprocess = EvalTransform(config.image_size)
         self.tokenize = Tokenizer(config.context_length, config.vocab_size)

@@ -32,7 +32,10 @@ def build_classifier(prompt_features: np.ndarray, classes: int) -> np.ndarray:
 
 
 def label_ranks(image_features: np.ndarray, labels: np.ndarray, classifier: np.ndarray) -> np.ndarray:
-    """Zero-based rank of each image's class among all classes, int [N]; ties rank the wrong classes first.
+    """Zero-based rank of each image's class among all classes, int [N].
+
+    Of equal classes the first comes first, as argmax has it: ImageNet's usual names hold two pairs of twins, and other
+    tools count so too.
 
     Args:
         image_features: [N, E]; labels: int [N] in 0..C-1; classifier: [E, C].
@@ -46,7 +49,8 @@ def label_ranks(image_features: np.ndarray, labels: np.ndarray, classifier: np.n
     if not np.isfinite(scores).all():
         raise ValueError("similarities are not finite: the checkpoint is broken, or training diverged")
     own = np.take_along_axis(scores, labels[:, None], axis=1)
-    return (scores >= own).sum(axis=1) - 1
+    earlier = np.arange(classes)[None, :] < labels[:, None]
+    return ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
 
 
 def classification_scores(ranks: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,28 @@
+"""Embeddings of class prompts, kept between runs: the prompts of one ImageNet evaluation are 80,000 texts."""
+import hashlib
+import json
+
+import numpy as np
+
+from lightclip_ms.data.cache import cached_arrays
+from lightclip_ms.data.skipped import SkipReport
+from lightclip_ms.eval.embed import Embedded, Embedder
+
+
+def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
+    """`embedder.texts(prompts)`, from the user's cache folder where the same checkpoint embedded the same prompts before.
+
+    `per_second` is None if nothing was computed. Several cards always compute: their caches need not agree.
+    """
+    if embedder.world_size > 1:
+        return embedder.texts(prompts)
+    computed = []
+
+    def compute() -> dict[str, np.ndarray]:
+        computed.append(embedder.texts(prompts))
+        return {"features": computed[0].features}
+
+    # The batch size belongs to the identity: it may change the last digit, and a result must not depend on the cache.
+    identity = json.dumps([embedder.towers.checksum, embedder.batch_size, prompts])
+    features = cached_arrays(f"prompts/{hashlib.sha256(identity.encode()).hexdigest()[:32]}", [], compute)["features"]
+    return computed[0] if computed else Embedded(features, np.arange(len(prompts)), len(prompts), SkipReport(), None)
