@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import lightclip_ms  # noqa: F401
-from data_files import encode, picture
 from lightclip_ms.data import decode
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.skipped import BadRecord
+from tests.data_files import encode, picture
 
 PIXELS = picture()
 

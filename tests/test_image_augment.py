@@ -8,8 +8,6 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-import lightclip_ms  # noqa: F401
-from data_files import encode, picture
 from lightclip_ms.config import AugmentConfig
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.image_augment import (
@@ -17,6 +15,7 @@ from lightclip_ms.data.image_augment import (
 )
 from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD, TrainTransform, eval_transform, train_transform
+from tests.data_files import encode, picture
 
 DRAWS = 2000
 CONFIG = AugmentConfig()

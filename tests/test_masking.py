@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 
-import lightclip_ms  # noqa: F401
 from lightclip_ms.data import mask_tokens
 from lightclip_ms.data.masking import num_slots
 

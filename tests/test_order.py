@@ -2,7 +2,6 @@
 import numpy as np
 import pytest
 
-import lightclip_ms  # noqa: F401
 from lightclip_ms.data.order import epoch_order, rank_batches, steps_per_epoch
 
 UNEVEN = [7, 0, 31, 1, 12, 5, 44]

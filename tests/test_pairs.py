@@ -3,10 +3,9 @@ import os
 
 import pytest
 
-import lightclip_ms  # noqa: F401
-from data_files import write_table, write_tar
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.skipped import BadRecord
+from tests.data_files import write_table, write_tar
 
 
 @pytest.mark.parametrize("ending, delimiter", [(".csv", ","), (".tsv", "\t")])
@@ -39,6 +38,15 @@ def test_broken_rows_do_not_take_others_along(tmp_path):
     found = [source.read(i).caption for i in range(len(source))]
     assert found == ["one", "never closed", "nul and \ufffd byte", "Hello she said", 'two\nlines "q"', "x" * 8192, "last"]
     assert source.report.counts == {"table row with a wrong number of fields": 1}
+
+
+def test_rows_that_repeat_picture_and_caption(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"p")
+    rows = [["id", "filepath", "title"], [1, "a.jpg", "one"], [2, "a.jpg", "two"], [3, "a.jpg", "one"], [4, "b.jpg", "one"]]
+    source = open_pairs(write_table(tmp_path / "t.csv", rows))
+    assert [source.key(i) for i in range(len(source))] == [f"{tmp_path}/t.csv: row {n} ({name})" for n, name in
+                                                           ((1, "a.jpg"), (2, "a.jpg"), (3, "b.jpg"))]
+    assert source.report.counts == {"duplicate row": 1}
 
 
 def test_unusable_records_say_why(tmp_path):

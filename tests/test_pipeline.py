@@ -5,11 +5,10 @@ import time
 import numpy as np
 import pytest
 
-import lightclip_ms  # noqa: F401
-from data_files import encode, picture, write_table, write_tar
 from lightclip_ms.config import AugmentConfig, DataConfig
 from lightclip_ms.data import Tokenizer
 from lightclip_ms.data.pipeline import TrainData
+from tests.data_files import encode, picture, write_table, write_tar
 
 WORDS = "red blue green small large dog cat bird tree house river stone cloud".split()
 TOKENIZER = Tokenizer(context_length=24, vocab_size=2048)
@@ -35,6 +34,12 @@ def shards(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def no_wordnet(monkeypatch):
+    """The same captions on every machine."""
+    monkeypatch.setattr("lightclip_ms.data.text_augment.find_wordnet", lambda folder: None)
+
+
+@pytest.fixture(autouse=True)
 def no_threads_stay():
     yield
     deadline = time.monotonic() + 5
@@ -43,7 +48,7 @@ def no_threads_stay():
     assert not left
 
 
-def make(path, batch_size=4, workers=1, augment=AugmentConfig(wordnet=""), seed=0, rank=0, world_size=1, **config):
+def make(path, batch_size=4, workers=1, augment=AugmentConfig(), seed=0, rank=0, world_size=1, **config):
     config = DataConfig(train=path, workers=workers, shuffle_window=2, augment=augment, **config)
     return TrainData(config, TOKENIZER, 32, batch_size, seed=seed, rank=rank, world_size=world_size)
 

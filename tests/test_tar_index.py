@@ -5,10 +5,9 @@ import tarfile
 import numpy as np
 import pytest
 
-import lightclip_ms  # noqa: F401
-from data_files import write_tar
 from lightclip_ms.data import tar_index
 from lightclip_ms.data.tar_index import TarIndex, expand_shards
+from tests.data_files import write_tar
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ import zipfile
 import numpy as np
 import pytest
 
-import lightclip_ms  # noqa: F401
 from lightclip_ms.data import wordnet
 from lightclip_ms.data.text_augment import TextAugment
 from lightclip_ms.data.wordnet import find_wordnet, load_synonyms

@@ -7,7 +7,6 @@ import random
 import numpy as np
 import pytest
 
-import lightclip_ms  # noqa: F401
 from lightclip_ms.data.tokenizer import Tokenizer
 
 SNIPPETS = [

@@ -47,7 +47,7 @@ def open_pairs(path: str, format: str = "auto", image_key: str = "filepath", cap
     if format == "csv":
         return CsvPairs(path, image_key, caption_key, separator)
     if format == "mindrecord":
-        from lightclip_ms.data.mindrecord import MindRecordPairs  # loads MindSpore
+        from lightclip_ms.data.mindrecord import MindRecordPairs  # it imports this module
         return MindRecordPairs(path)
     return TarPairs(path)
 
@@ -111,7 +111,8 @@ class TarPairs:
 class CsvPairs:
     """Pairs of a CSV/TSV table with a header; relative image paths start at the table's folder.
 
-    Only the byte offset of each row stays in memory, so tables of many millions of rows are no burden.
+    Only the byte offset of each row stays in memory, so tables of many millions of rows are no burden. A row with the
+    picture and caption of an earlier one is left out; one picture with several captions makes several pairs.
 
     Raises:
         FileNotFoundError: no such table. ValueError: a named column is missing, or there is no row.
@@ -131,7 +132,8 @@ class CsvPairs:
                              f"{self._separator!r}); set data.csv_image_key, csv_caption_key, csv_separator")
         self._columns = header.index(image_key), header.index(caption_key)
         large = os.path.getsize(path) >= _CACHED_FROM
-        rows = cached_arrays(f"rows-{ord(self._separator)}", [path], self._scan) if large else self._scan()
+        columns = "-".join(map(str, self._columns))
+        rows = cached_arrays(f"rows-{ord(self._separator)}-{columns}", [path], self._scan) if large else self._scan()
         self._starts = rows["starts"]
         self.report = SkipReport()
         self.report.add_array(rows["report"])
@@ -157,18 +159,22 @@ class CsvPairs:
         """Byte offset of each row, int64 [n], and a report of those left out."""
         report = SkipReport()
         with open(self._path, "rb") as table:
-            starts = np.fromiter(self._row_starts(table, report), np.int64)
-        return {"starts": starts, "report": report.to_array()}
+            rows = np.fromiter(self._rows(table, report), np.dtype((np.int64, 2)))
+        _, first = np.unique(rows[:, 1], return_index=True)
+        again = np.setdiff1d(np.arange(len(rows)), first)
+        for row in again.tolist():
+            report.add("duplicate row", f"{self._path}: byte {rows[row, 0]}")
+        return {"starts": np.delete(rows[:, 0], again), "report": report.to_array()}
 
-    def _row_starts(self, table, report: SkipReport):
-        """Yield the start of each row as wide as the header; of any other only the first line is passed over."""
+    def _rows(self, table, report: SkipReport):
+        """Yield (start, hash) of each row as wide as the header; of any other only the first line is passed over."""
         position, header = self._next_row(table, 0)
         while True:
             end, fields = self._next_row(table, position)
             if fields is None:
                 return
             if len(fields) == len(header):
-                yield position
+                yield position, hash(tuple(fields[column] for column in self._columns))
             elif fields:
                 report.add("table row with a wrong number of fields", f"{self._path}: byte {position}",
                            f"{len(fields)} for {len(header)} columns")

@@ -38,6 +38,12 @@ class SkipReport:
         if first:
             _LOG.warning("skipped, %s: %s", reason, text)
 
+    @property
+    def examples(self) -> dict[str, list[str]]:
+        """Reason to its first few records."""
+        with self._lock:
+            return {reason: list(names) for reason, names in self._examples.items()}
+
     def to_array(self) -> np.ndarray:
         """The report as bytes, uint8 [B], to keep beside cached tables."""
         return np.frombuffer(json.dumps([self.counts, self._examples]).encode("utf-8", "replace"), np.uint8)

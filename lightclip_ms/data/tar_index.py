@@ -16,8 +16,8 @@ _OPEN_SHARDS = 128
 _BRACE = re.compile(r"\{([^{}]*)\}")
 
 
-def expand_shards(pattern: str) -> list[str]:
-    """Shard files of a pattern: `{00000..00041}`, `{a,b}`, `*`, a folder of `*.tar`, several joined by `::`.
+def expand_shards(pattern: str, ending: str = ".tar") -> list[str]:
+    """Shard files of a pattern: `{00000..00041}`, `{a,b}`, `*`, a folder of `*.tar` (`ending`), several joined by `::`.
 
     Raises:
         FileNotFoundError: nothing matches, or a file that braces name does not exist.
@@ -26,7 +26,7 @@ def expand_shards(pattern: str) -> list[str]:
     for part in filter(None, pattern.split("::")):
         for name in _expand_braces(part):
             if os.path.isdir(name):
-                name = os.path.join(glob.escape(name), "*.tar")
+                name = os.path.join(glob.escape(name), f"*{ending}")
             found = sorted(glob.glob(name)) if glob.has_magic(name) and not os.path.exists(name) else [name]
             if not found or not os.path.exists(found[0]):
                 raise FileNotFoundError(f"{pattern}: no such shard: {name}")
