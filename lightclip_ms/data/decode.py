@@ -4,6 +4,7 @@ Ordinary JPEG goes through libjpeg-turbo, at a reduced scale where the caller ca
 it refuses, like every other format, goes to Pillow, which has the last word.
 """
 import io
+import warnings
 
 import numpy as np
 import simplejpeg
@@ -15,6 +16,7 @@ MAX_PIXELS = 1 << 26             # a picture of 200 MB; larger ones are panorama
 MIN_SIDE = 8                     # pixels; smaller ones are tracking pixels and separators
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _EXIF_ORIENTATION = 0x0112
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")    # on broken EXIF data, which are common and harmless
 
 
 class EncodedImage:

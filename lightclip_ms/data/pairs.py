@@ -70,6 +70,11 @@ def clean_caption(raw: bytes) -> str:
     return text
 
 
+def _as_text(line: bytes) -> str:
+    """Bytes that are no UTF-8 stay, escaped: a path may need them."""
+    return line.decode("utf-8", "surrogateescape").replace("\0", "")
+
+
 class TarPairs:
     """Pairs of WebDataset shards: a picture (`IMAGE_EXTENSIONS`) and `.txt` under one key."""
 
@@ -147,12 +152,12 @@ class CsvPairs:
         A row whose quotes do not match is read as one line: a stray quote must not swallow the rows after it.
         """
         table.seek(start)
-        lines = (line.decode("utf-8", "surrogateescape").replace("\0", "") for line in iter(table.readline, b""))
         try:
-            fields = next(csv.reader(lines, delimiter=self._separator, strict=True), None)
+            fields = next(csv.reader(map(_as_text, iter(table.readline, b"")), delimiter=self._separator, strict=True), None)
         except csv.Error:
             table.seek(start)
-            fields = next(csv.reader([next(lines)[:_MAX_LINE]], delimiter=self._separator))
+            line = _as_text(table.readline()).replace("\r", " ")[:_MAX_LINE]
+            fields = next(csv.reader([line], delimiter=self._separator))
         return table.tell(), fields
 
     def _scan(self) -> dict:
