@@ -129,6 +129,9 @@ class TrainConfig:
     beta2: float = 0.98
     eps: float = 1e-6
     clip_norm: float = 1.0  # global gradient norm
+    amp_level: str = "O0"  # O2: products and convolutions in half precision, see train/precision.py
+    amp_dtype: str = "float16"
+    sync_batch_norm: bool = False  # statistics of all cards' batches
     seed: int = 0
     log_every: int = 10  # steps between two looks at the device; stop requests are heard then too
     save_minutes: float = 10.0  # between checkpoints inside an epoch; each epoch ends with one
@@ -141,6 +144,9 @@ class TrainConfig:
             _require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "use a positive number")
         for key in ("beta1", "beta2", "warmup"):
             _require(0 <= getattr(self, key) < 1, f"train.{key}", getattr(self, key), "use 0 up to, not including, 1")
+        _require(self.amp_level in ("O0", "O2"), "train.amp_level", self.amp_level, "use O0 or O2")
+        _require(self.amp_dtype in ("float16", "bfloat16"), "train.amp_dtype", self.amp_dtype,
+                 "use float16 or bfloat16")
         _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "use 0 or more")
         _require(self.seed >= 0, "train.seed", self.seed, "use 0 or more")
 

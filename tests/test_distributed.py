@@ -10,7 +10,7 @@ import pytest
 
 from lightclip_ms.launch import free_port
 from tests import tiny_training
-from tests.tiny_training import METRICS, run_phases
+from tests.tiny_training import METRICS, run_batch_norm, run_phases
 
 WORKERS = 2
 
@@ -31,7 +31,7 @@ def results(tmp_path_factory):
     """What one process found, and what each of two workers did."""
     out = tmp_path_factory.mktemp("workers")
     msrun(Path(tiny_training.__file__), str(out), log_dir=out / "logs")
-    return run_phases(0, 1), [dict(np.load(out / f"rank_{rank}.npz")) for rank in range(WORKERS)]
+    return {**run_phases(0, 1), **run_batch_norm(0, 1)}, [dict(np.load(out / f"rank_{rank}.npz")) for rank in range(WORKERS)]
 
 
 @pytest.mark.parametrize("phase", range(3))
@@ -60,3 +60,16 @@ def test_label_phases_train_different_weights(results):
     name = "parameters/model.text.projection.weight"
     weights = [alone[f"{phase}/{name}"] for phase in range(3)]
     assert np.abs(weights[0] - weights[1]).max() > 1e-4 and np.abs(weights[1] - weights[2]).max() > 1e-4
+
+
+def test_synchronised_batch_norm_equals_one_card_with_the_whole_batch(results):
+    alone, workers = results
+    names = [name for name in alone if name.startswith("norm/")]
+    assert {name.rsplit(".")[-1] for name in names} == {"weight", "gamma", "beta", "moving_mean", "moving_variance"}
+    for name in names:
+        for worker in workers:
+            np.testing.assert_allclose(worker[name], alone[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    for name in ("norm_rows/trained", "norm_rows/evaluated"):
+        np.testing.assert_allclose(np.concatenate([worker[name] for worker in workers]), alone[name], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.mean([worker["norm_losses"] for worker in workers], 0), alone["norm_losses"], rtol=1e-5)
+    assert np.abs(workers[0]["norm_losses"] - workers[1]["norm_losses"]).max() > 1e-2  # each card saw its own half

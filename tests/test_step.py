@@ -8,7 +8,8 @@ from mindspore import Tensor
 
 from lightclip_ms.config import LossConfig
 from lightclip_ms.train.graph import HOST_OPERATORS, compiled_operators
-from lightclip_ms.train.step import MAX_LOGIT_SCALE, METRICS
+from lightclip_ms.train.step import METRICS
+from lightclip_ms.train.update import MAX_LOGIT_SCALE
 from tests.tiny_training import MODEL, TRAIN, build_step, make_batch
 
 
@@ -50,9 +51,9 @@ def test_the_training_graph_is_static_and_holds_no_float64(operators):
 
 
 def test_a_step_updates_every_parameter_once_and_no_phase_recompiles(step):
-    before = [parameter.asnumpy().copy() for parameter in step.parameters]
+    before = [parameter.asnumpy().copy() for parameter in step.update.parameters]
     metrics = dict(zip(METRICS, step(*step_inputs()).asnumpy().tolist()))
-    unchanged = [parameter.name for parameter, old in zip(step.parameters, before)
+    unchanged = [parameter.name for parameter, old in zip(step.update.parameters, before)
                  if np.array_equal(parameter.asnumpy(), old)]
     assert unchanged == []
     assert metrics["loss"] == pytest.approx(
@@ -78,7 +79,7 @@ def test_a_weight_of_zero_leaves_the_branch_out():
     step = build_step(0, 1, LossConfig(token_weight=0.0, mlm_weight=0.0, instance_weight=1.0))
     operators = {operator.name for operator in compiled_operators(step, *step_inputs())}
     assert "PyFunc" not in operators
-    names = [parameter.name for parameter in step.parameters]
+    names = [parameter.name for parameter in step.update.parameters]
     assert not [name for name in names if "mlm_heads" in name or "token_projection" in name]
     metrics = dict(zip(METRICS, step(*step_inputs()).asnumpy().tolist()))
     assert metrics["loss"] == metrics["instance"] and metrics["token"] == metrics["mlm"] == 0

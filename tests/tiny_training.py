@@ -3,10 +3,11 @@ import sys
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from lightclip_ms import backend, factory, parallel
 from lightclip_ms.config import LossConfig, ModelConfig, TrainConfig
+from lightclip_ms.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.checkpoint import cell_arrays, load_cell
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.step import METRICS, TrainStep
@@ -42,15 +43,43 @@ def make_batch(seed: int) -> tuple[np.ndarray, ...]:
     return pixels, text, masked, positions, labels.astype(np.int32), weights
 
 
-def build_step(rank: int, world_size: int, loss: LossConfig = LossConfig()) -> TrainStep:
+def build_step(rank: int, world_size: int, loss: LossConfig = LossConfig(), train: TrainConfig = TRAIN) -> TrainStep:
     """The step of the tiny model with weights that depend on nothing but this file."""
     ms.set_seed(1)
-    step = TrainStep(Objective(factory.create_model(MODEL), loss, rank, world_size), TRAIN, world_size)
+    step = TrainStep(Objective(factory.create_model(MODEL), loss, rank, world_size), train, world_size)
     rng = np.random.default_rng(2)
-    for parameter in step.parameters:
+    for parameter in step.update.parameters:
         if parameter.ndim > 1:
             parameter.set_data(Tensor(0.2 * rng.standard_normal(parameter.shape), ms.float32))
     return step
+
+
+def run_batch_norm(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """STEPS updates of a convolution with a synchronised norm: outputs of all cards' rows, and parameters."""
+    layers = nn.SequentialCell([nn.Conv2d(3, 5, 3, weight_init="ones"), nn.BatchNorm2d(5)])
+    rng = np.random.default_rng(3)
+    layers[0].weight.set_data(Tensor(rng.standard_normal(layers[0].weight.shape), ms.float32))
+    synchronize_batch_norm(layers, world_size)
+    reduce = parallel.make_grad_reducer(ms.ParameterTuple(layers.trainable_params()), world_size)
+    optimizer = nn.SGD(layers.trainable_params(), 0.1)
+    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    images, wanted = (rng.standard_normal((STEPS, PAIRS, channels, 6, 6)).astype(np.float32) for channels in (3, 5))
+    images *= 1 + np.arange(PAIRS, dtype=np.float32)[:, None, None, None]  # cards with different statistics
+
+    def loss(image, target):
+        return ((layers(image) - target) ** 2).mean()
+
+    grad = ms.value_and_grad(loss, None, optimizer.parameters)
+    layers.set_train()
+    losses = []
+    for step in range(STEPS):
+        value, gradients = grad(Tensor(images[step, share]), Tensor(wanted[step, share]))
+        optimizer(reduce(gradients))
+        losses.append(value.asnumpy())
+    trained = layers(Tensor(images[0, share])).asnumpy()
+    evaluated = layers.set_train(False)(Tensor(images[0, share])).asnumpy()
+    parameters = {f"norm/{name}": parameter.asnumpy() for name, parameter in layers.parameters_and_names()}
+    return {"norm_rows/trained": trained, "norm_rows/evaluated": evaluated, "norm_losses": np.array(losses), **parameters}
 
 
 def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
@@ -72,7 +101,7 @@ def main(out: str) -> None:
     """Worker: write `OUT/rank_R.npz`."""
     backend.prepare_device("cpu")
     rank, world_size = parallel.init()
-    np.savez(f"{out}/rank_{rank}.npz", **run_phases(rank, world_size))
+    np.savez(f"{out}/rank_{rank}.npz", **run_phases(rank, world_size), **run_batch_norm(rank, world_size))
 
 
 if __name__ == "__main__":

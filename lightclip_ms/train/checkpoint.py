@@ -1,6 +1,6 @@
 """Checkpoints: one safetensors file each, written aside and renamed, with a digest over everything it holds.
 
-Names are `model/...` (what inference needs), `objective/...` (training-only parts) and `optimizer/...`. MindSpore's own
+Names are `model/...` (what inference needs), `objective/...` (training-only parts) and `update/...` (moments, loss scale). MindSpore's own
 checkpoints are removed before they are rewritten, and load with flipped bits unless told otherwise.
 """
 import hashlib
@@ -73,13 +73,13 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
     return arrays, json.loads(metadata["header"])
 
 
-def cell_arrays(cell: nn.Cell, prefix: str, skip: str | None = None) -> dict[str, np.ndarray]:
-    """Copies of a Cell's parameters by their place in it, `prefix/` before each; without names that start with `skip`."""
+def cell_arrays(cell: nn.Cell, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Copies of a Cell's parameters by their place in it, `prefix/` before each; without names that start with one of `skip`."""
     return {f"{prefix}/{name}": parameter.asnumpy().copy() for name, parameter in cell.parameters_and_names()
-            if not (skip and name.startswith(skip))}
+            if not name.startswith(skip)}
 
 
-def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source, skip: str | None = None) -> None:
+def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source, skip: tuple[str, ...] = ()) -> None:
     """Set a Cell's parameters from `cell_arrays`.
 
     Raises:
@@ -87,7 +87,7 @@ def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source,
     """
     given = {name.removeprefix(prefix + "/"): array for name, array in arrays.items() if name.startswith(prefix + "/")}
     wanted = {name: parameter for name, parameter in cell.parameters_and_names()
-              if not (skip and name.startswith(skip))}
+              if not name.startswith(skip)}
     wrong = sorted(given.keys() ^ wanted.keys())
     wrong += [name for name in wanted if name in given and tuple(wanted[name].shape) != given[name].shape]
     if wrong:

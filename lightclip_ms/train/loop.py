@@ -12,6 +12,7 @@ from lightclip_ms.cli import STOPPED_PREFIX
 from lightclip_ms.config import Config, to_dict
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.tokenizer import Tokenizer
+from lightclip_ms.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.checkpoint import cell_arrays, load_cell, write_checkpoint
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.optim import learning_rate
@@ -20,7 +21,7 @@ from lightclip_ms.train.run_folder import RunFolder, versions
 from lightclip_ms.train.step import METRICS, TrainStep
 
 _BATCH = ("image", "text", "masked_text", "mlm_positions", "mlm_labels", "mlm_weights")
-_OPTIMIZER_COPIES = "adam.objective."  # the optimizer's references to the objective's parameters
+_UPDATE_COPIES = ("objective.", "optimizer.adam.objective.", "logit_scale")  # its references to the objective's
 _MAY_CHANGE = {"train.log_every", "train.save_minutes", "train.keep", "data.workers", "data.val", "device",
                "output_dir", "resume"}  # between a checkpoint and its continuation
 
@@ -48,6 +49,8 @@ class Trainer:
         self.total_steps = config.train.epochs * self.data.steps_per_epoch
         self.folder = RunFolder(config.output_dir, config, self.rank)
         self.model = factory.create_model(model)
+        if config.train.sync_batch_norm:
+            synchronize_batch_norm(self.model, self.world_size)
         self.objective = Objective(self.model, config.loss, self.rank, self.world_size)
         self.step = TrainStep(self.objective, config.train, self.world_size)
         self.global_step = 0
@@ -144,8 +147,8 @@ class Trainer:
             f"last checkpoint {saved[-1] if saved else 'none'}")
 
     def _state(self) -> dict:
-        return {**cell_arrays(self.model, "model"), **cell_arrays(self.objective, "objective", skip="model."),
-                **cell_arrays(self.step.optimizer, "optimizer", skip=_OPTIMIZER_COPIES)}
+        return {**cell_arrays(self.model, "model"), **cell_arrays(self.objective, "objective", skip=("model.",)),
+                **cell_arrays(self.step.update, "update", skip=_UPDATE_COPIES)}
 
     def _header(self, kind: str) -> dict:
         return {"kind": kind, "config": to_dict(self.config), "global_step": self.global_step,
@@ -167,8 +170,8 @@ class Trainer:
             raise ValueError(f"resume: never, but {path} exists; use resume=auto or another output_dir")
         _refuse_other_run(header, self.config, self.world_size, path)
         load_cell(self.model, "model", arrays, path)
-        load_cell(self.objective, "objective", arrays, path, skip="model.")
-        load_cell(self.step.optimizer, "optimizer", arrays, path, skip=_OPTIMIZER_COPIES)
+        load_cell(self.objective, "objective", arrays, path, skip=("model.",))
+        load_cell(self.step.update, "update", arrays, path, skip=_UPDATE_COPIES)
         self.global_step = header["global_step"]
         self.folder.say(f"going on from {path}, step {self.global_step}")
 

@@ -1,0 +1,93 @@
+"""From a card's gradients to updated parameters: reduce, unscale, clip, AdamW, clamp."""
+import math
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from lightclip_ms import parallel
+from lightclip_ms.config import TrainConfig
+from lightclip_ms.train.optim import AdamW
+from lightclip_ms.train.precision import make_loss_scaler, needs_loss_scale
+
+MAX_LOGIT_SCALE = math.log(100)
+
+
+class Update(nn.Cell):
+    """Update the objective's parameters with the mean over cards of their gradients.
+
+    With loss scaling, an overflow on any card leaves parameters and moments as they were, on all of them.
+
+    Args:
+        objective: `Objective`.
+        config: optimizer and precision settings.
+        world_size: number of cards.
+    """
+
+    def __init__(self, objective: nn.Cell, config: TrainConfig, world_size: int):
+        super().__init__()
+        self.clip_norm = config.clip_norm
+        self.parameters = ms.ParameterTuple(objective.trainable_params())
+        self.logit_scale = objective.model.logit_scale
+        self.optimizer = AdamW(self.parameters, config.weight_decay, config.beta1, config.beta2, config.eps)
+        self.reduce = parallel.make_grad_reducer(self.parameters, world_size)
+        self.scaler = None
+        if needs_loss_scale(config.amp_level, config.amp_dtype):
+            self.scaler = make_loss_scaler()
+            self.scale_value, self.scale_counter = self.scaler.scale_value, self.scaler.counter  # for checkpoints
+
+    def scale_loss(self, loss):
+        """`loss` times the loss scale."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
+    def construct(self, gradients, lr):
+        """Gradients of the scaled loss in the parameters' order, learning rate float32 scalar.
+
+        Returns:
+            float32 [4]: norm of the gradients, 1 / temperature after the update, loss scale of this step, 1 if overflow.
+        """
+        gradients = self.reduce(gradients)
+        if self.scaler is None:
+            norm = global_norm(gradients)
+            self._apply(gradients, norm, lr)
+            return ops.stack((norm, self._temperature(), ops.ones((), ms.float32), ops.zeros((), ms.float32)))
+        gradients = self.scaler.unscale(gradients)
+        loss_scale = self.scale_value * 1.0  # a copy from before it is adjusted
+        norm = global_norm(gradients)
+        finite = ops.isfinite(norm)
+        if finite:
+            self._apply(gradients, norm, lr)
+        self.scaler.adjust(finite)
+        return ops.stack((norm, self._temperature(), loss_scale, 1 - finite.astype(ms.float32)))
+
+    def _apply(self, gradients, norm, lr):
+        self.optimizer(scale(gradients, ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)), lr)
+        # The parameter is clamped, not its use: a clamp inside the graph would stop its gradient for good.
+        ops.assign(self.logit_scale, ops.clamp(self.logit_scale, 0.0, MAX_LOGIT_SCALE))
+        return True
+
+    def _temperature(self):
+        return self.logit_scale.exp().reshape(())
+
+
+_square_sum = ops.MultitypeFuncGraph("square_sum")
+_scale = ops.MultitypeFuncGraph("scale")
+
+
+@_square_sum.register("Tensor")
+def _square_sum_of_tensor(gradient):
+    return ops.square(gradient.astype(ms.float32)).sum()
+
+
+@_scale.register("Tensor", "Tensor")
+def _scale_tensor(factor, gradient):
+    return gradient * factor.astype(gradient.dtype)
+
+
+def global_norm(gradients):
+    """Euclidean norm of all gradients together, float32 scalar."""
+    return ops.sqrt(ops.addn(ops.HyperMap()(_square_sum, gradients)))
+
+
+def scale(gradients, factor):
+    """Every gradient times a scalar tensor."""
+    return ops.HyperMap()(ops.partial(_scale, factor), gradients)
