@@ -4,9 +4,9 @@
     python scripts/prepare_data.py pairs.tsv prepared
     python scripts/prepare_data.py prepared --check                        # or shards, or a table
 
-The first two write `prepared/00000.mindrecord`, ... and `prepared/manifest.json` (counts, checksums, what was dropped and
-why). Interrupted, the same command goes on with the files that are missing. `--check` reads the data set, names the first
-ten bad records, compares checksums if there is a manifest, and draws 32 training samples.
+The first two write `prepared/00000.mindrecord`, ... and `prepared/manifest.json` (counts, checksums, what was dropped
+and why). Interrupted, the same command goes on with the files that are missing. `--check` reads the data set, names the
+first ten bad records, compares checksums if there is a manifest, and draws 32 training samples.
 """
 import argparse
 import logging
@@ -28,7 +28,7 @@ SAMPLES = 32
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="CSV/TSV file, tar shards (braces and globs in quotes), MindRecord files, or a folder")
+    parser.add_argument("source", help="CSV/TSV file, tar shards or MindRecord files (patterns in quotes), or a folder")
     parser.add_argument("output", nargs="?", help="folder for the MindRecord files")
     parser.add_argument("--check", action="store_true", help="read the data set instead of writing one")
     parser.add_argument("--format", default="auto", choices=("auto", "csv", "webdataset", "mindrecord"))
@@ -37,11 +37,12 @@ def parse_arguments():
     parser.add_argument("--separator", default="", help="of a table; default: a tab for .tsv, else a comma")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="default: one a core")
     parser.add_argument("--pairs-per-file", type=int, default=10_000, metavar="N")
-    parser.add_argument("--min-side", type=int, default=Settings.min_side, metavar="PIXELS", help="drop smaller pictures")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="with --check: read only N pairs, evenly spread")
-    parser.add_argument("--sheet", default="contact_sheet.png", metavar="PNG", help="with --check: where to draw the samples")
-    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="with --check: of the drawn samples")
-    parser.add_argument("--wordnet", default="", metavar="FOLDER", help="with --check: WordNet's files, if not in a usual place")
+    parser.add_argument("--min-side", type=int, default=Settings.min_side, metavar="PIXELS", help="drop smaller ones")
+    check = parser.add_argument_group("with --check")
+    check.add_argument("--limit", type=int, default=0, metavar="N", help="read only N pairs, evenly spread")
+    check.add_argument("--sheet", default="contact_sheet.png", metavar="PNG", help="where to draw the samples")
+    check.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="side of the samples")
+    check.add_argument("--wordnet", default="", metavar="FOLDER", help="WordNet's files, if not in a usual place")
     arguments = parser.parse_args()
     if arguments.workers < 1:
         parser.error("--workers must be 1 or more")
@@ -50,9 +51,12 @@ def parse_arguments():
     return arguments
 
 
+def source_arguments(arguments) -> tuple:
+    return (arguments.source, arguments.format, arguments.image_key, arguments.caption_key, arguments.separator)
+
+
 def write_files(arguments) -> None:
-    settings = Settings(arguments.source, arguments.format, arguments.image_key, arguments.caption_key, arguments.separator,
-                        arguments.pairs_per_file, arguments.min_side)
+    settings = Settings(*source_arguments(arguments), arguments.pairs_per_file, arguments.min_side)
     with tqdm(unit="pair", disable=None) as bar:
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -73,7 +77,7 @@ def print_dropped(counts: dict, examples: dict) -> None:
 
 
 def check(arguments) -> int:
-    source = open_pairs(arguments.source, arguments.format, arguments.image_key, arguments.caption_key, arguments.separator)
+    source = open_pairs(*source_arguments(arguments))
     total = min(arguments.limit or len(source), len(source))
     log = logging.getLogger("lightclip_ms.data")
     log.setLevel(logging.ERROR)                      # what it would say stands below, in order
@@ -97,7 +101,8 @@ def check(arguments) -> int:
 def draw_samples(arguments, pairs: int) -> None:
     config = DataConfig(train=arguments.source, format=arguments.format, csv_image_key=arguments.image_key,
                         csv_caption_key=arguments.caption_key, csv_separator=arguments.separator,
-                        workers=arguments.workers, max_bad_fraction=1.0, augment=AugmentConfig(wordnet=arguments.wordnet))
+                        workers=arguments.workers, max_bad_fraction=1.0,
+                        augment=AugmentConfig(wordnet=arguments.wordnet))
     tokenizer = Tokenizer()
     data = TrainData(config, tokenizer, arguments.image_size, min(SAMPLES, pairs))
     batches = data.epoch(0)

@@ -1,7 +1,7 @@
 """Encoded pictures of any origin to RGB uint8 [H, W, 3], or a BadRecord that says why not.
 
-Ordinary JPEG goes through libjpeg-turbo, at a reduced scale where the caller can do with less; it is strict, so whatever
-it refuses, like every other format, goes to Pillow, which has the last word.
+Ordinary JPEG goes through libjpeg-turbo, at a reduced scale where the caller can do with less; it is strict, so
+whatever it refuses, like every other format, goes to Pillow, which has the last word.
 """
 import io
 import warnings
@@ -16,7 +16,7 @@ MAX_PIXELS = 1 << 26             # a picture of 200 MB; larger ones are panorama
 MIN_SIDE = 8                     # pixels; smaller ones are tracking pixels and separators
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _EXIF_ORIENTATION = 0x0112
-warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")    # on broken EXIF data, which are common and harmless
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # on broken EXIF data: common, harmless
 
 
 class EncodedImage:

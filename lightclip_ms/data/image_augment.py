@@ -1,8 +1,9 @@
 """MoCo v2's augmentation: random numbers become parameters (`draw_*`), parameters become pixels (`augment`).
 
-Both halves are pure. Brightness, contrast, saturation, hue and grayscale are all linear in the colours, so whatever of them
-is drawn is multiplied into one 3x4 matrix that touches each pixel once. Two differences to a chain of Pillow operations
-follow: values are clipped once at the end, and hue turns colours around the grey axis instead of moving HSV's angle.
+Both halves are pure. Brightness, contrast, saturation, hue and grayscale are all linear in the colours, so whatever of
+them is drawn is multiplied into one 3x4 matrix that touches each pixel once. Two differences to a chain of Pillow
+operations follow: values are clipped once, at the end, and hue turns colours around the grey axis instead of moving
+HSV's angle.
 """
 import math
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 
 from lightclip_ms.data.decode import EncodedImage
 
+cv2.setNumThreads(0)             # a worker is one thread; OpenCV's own pool would only fight with the others
 _LUMA = np.array([0.299, 0.587, 0.114])
 _CROP_ATTEMPTS = 10
 
@@ -134,12 +136,21 @@ def augment(image: EncodedImage, parameters: Augmentation, size: int) -> np.ndar
 
 
 def augment_pixels(pixels: np.ndarray, parameters: Augmentation, size: int) -> np.ndarray:
-    """Crop, resize and recolour uint8 [H, W, 3]: uint8 [size, size, 3]."""
+    """All but the decoding, on uint8 [H, W, 3]: uint8 [size, size, 3]."""
     pixels = resize_crop(pixels, parameters.crop, size)
     if parameters.jitter or parameters.grayscale:
-        mean = np.array(cv2.mean(pixels)[:3])
-        pixels = cv2.transform(pixels, colour_matrix(parameters.jitter, parameters.grayscale, mean))
+        pixels = recolour(pixels, parameters.jitter, parameters.grayscale)
     if parameters.sigma:
-        taps = 2 * math.ceil(2.5 * parameters.sigma) + 1
-        pixels = cv2.GaussianBlur(pixels, (taps, taps), parameters.sigma)
+        pixels = blur(pixels, parameters.sigma)
     return cv2.flip(pixels, 1) if parameters.flip else pixels
+
+
+def recolour(pixels: np.ndarray, jitter: Jitter | None, grayscale: bool) -> np.ndarray:
+    """Colour jitter and grayscale on uint8 [H, W, 3]."""
+    return cv2.transform(pixels, colour_matrix(jitter, grayscale, np.array(cv2.mean(pixels)[:3])))
+
+
+def blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of uint8 [H, W, 3]; the kernel ends at 2.5 sigma, beyond which 1 % of it would lie."""
+    taps = 2 * math.ceil(2.5 * sigma) + 1
+    return cv2.GaussianBlur(pixels, (taps, taps), sigma)

@@ -42,17 +42,18 @@ def mask_tokens(ids: np.ndarray, rng, *, vocab_size: int = 49408, mask_ratio: fl
     labels = np.zeros((count, slots), np.int32)
     weights = np.zeros((count, slots), np.float32)
     sot_id, eot_id, mask_id = vocab_size - 2, vocab_size - 1, vocab_size
+    is_word = (np.cumsum(ids == eot_id, axis=1) == 0) & (ids != sot_id)
     for row, generator in enumerate(generators):
-        before_eot = np.cumsum(ids[row] == eot_id) == 0
-        words = np.flatnonzero(before_eot & (ids[row] != sot_id))
+        words = np.flatnonzero(is_word[row])
         if not len(words):
             continue
         k = min(slots, max(1, math.floor(mask_ratio * len(words) + 0.5)))
-        chosen = np.sort(generator.choice(words, k, replace=False))
-        fate = generator.random(k)
-        others = generator.integers(0, sot_id, k)
+        # One permutation and one draw: numpy's choice and integers cost several times as much for a few numbers.
+        chosen = np.sort(generator.permutation(words)[:k])
+        fate, others = generator.random((2, k))
         positions[row, :k] = chosen
         labels[row, :k] = ids[row, chosen]
         weights[row, :k] = 1
-        masked[row, chosen] = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, others, ids[row, chosen]))
+        replaced = np.where(fate < 0.9, (others * sot_id).astype(np.int32), labels[row, :k])
+        masked[row, chosen] = np.where(fate < 0.8, mask_id, replaced)
     return masked, positions, labels, weights

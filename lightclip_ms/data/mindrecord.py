@@ -1,9 +1,9 @@
 """Pairs of MindRecord files, read at random.
 
-MindSpore's own readers go through a file in their own order or, with a sampler, in one fixed order, and one damaged record
-ends them. The format itself is open to random access: a SQLite index gives each row's page and offset in the data file, and
-a row's byte columns lie there in alphabetical order, each after its length. Files written by MindSpore 2.10 (format 3.0) are
-read; that its `FileReader` sees the same records is a test.
+MindSpore's own readers go through a file in their own order or, with a sampler, in one fixed order, and one damaged
+record ends them. The format itself is open to random access: a SQLite index gives each row's page and offset in the
+data file, and a row's byte columns lie there in alphabetical order, each after its length. Read are files of format
+3.0, which MindSpore 2.10 writes; a test compares with what its `FileReader` sees.
 """
 import itertools
 import json
@@ -31,7 +31,7 @@ _ROW_LENGTH, _COLUMN_LENGTH = struct.Struct("<Q"), struct.Struct(">Q")
 
 
 def write_mindrecord(path: str, pairs) -> int:
-    """Write (key, `Pair`) items as one MindRecord file with its index; returns their number, without any writes none."""
+    """Write (key, `Pair`) items as one MindRecord file with its index; returns how many (of 0 writes none)."""
     from mindspore.mindrecord import FileWriter  # loads MindSpore, which reading does without
 
     pairs, writer, count = iter(pairs), None, 0

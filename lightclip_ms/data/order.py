@@ -31,8 +31,8 @@ def steps_per_epoch(num_samples: int, batch_size: int, world_size: int) -> int:
     """
     steps = num_samples // (batch_size * world_size)
     if not steps:
-        raise ValueError(f"batch size {batch_size} on {world_size} card(s) needs {batch_size * world_size} samples, the "
-                         f"data set has {num_samples}: use a smaller train.batch_size or fewer cards")
+        raise ValueError(f"batch size {batch_size} on {world_size} card(s) needs {batch_size * world_size} samples, "
+                         f"the data set has {num_samples}: use a smaller train.batch_size or fewer cards")
     return steps
 
 

@@ -88,7 +88,7 @@ class TarPairs:
                 self.report.add(reason, self._name(int(sample)))
         self._samples = np.flatnonzero(image & text)
         if not len(self._samples):
-            raise ValueError(f"{pattern}: no picture ({', '.join(IMAGE_EXTENSIONS)}) with a .txt caption of the same key")
+            raise ValueError(f"{pattern}: no picture ({', '.join(IMAGE_EXTENSIONS)}) with a .txt caption of its key")
         self.shard_sizes = np.bincount(shard_of[self._samples], minlength=len(self._index.shards))
 
     def _name(self, sample: int) -> str:
@@ -153,7 +153,8 @@ class CsvPairs:
         """
         table.seek(start)
         try:
-            fields = next(csv.reader(map(_as_text, iter(table.readline, b"")), delimiter=self._separator, strict=True), None)
+            lines = map(_as_text, iter(table.readline, b""))
+            fields = next(csv.reader(lines, delimiter=self._separator, strict=True), None)
         except csv.Error:
             table.seek(start)
             line = _as_text(table.readline()).replace("\r", " ")[:_MAX_LINE]

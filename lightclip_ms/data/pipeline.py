@@ -26,8 +26,8 @@ class TrainData:
     from (seed, epoch): workers, cards and resumption change nothing. Threads do the work, because decoding and the
     pixel operations release Python's lock, as MindSpore does while a graph runs.
 
-    A bad record is counted, and another one, drawn from a generator seeded by (seed, epoch, sample) too, takes its place,
-    so that batches keep their shape and cards their step.
+    A bad record is counted, and another one, drawn by a generator seeded with (seed, epoch, sample) too, takes its
+    place, so that batches keep their shape and cards their step.
 
     Args:
         config: a `DataConfig`.

@@ -36,7 +36,8 @@ class Settings:
 
     def __post_init__(self):
         if self.pairs_per_file < 1 or self.min_side < 1:
-            raise ValueError(f"pairs per file and smallest side must be positive, got {self.pairs_per_file} and {self.min_side}")
+            raise ValueError(f"pairs per file and smallest side must be positive, got {self.pairs_per_file} and "
+                             f"{self.min_side}")
 
 
 def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
@@ -47,7 +48,7 @@ def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
         progress: called with (pairs read, of pairs) after every file.
 
     Raises:
-        FileNotFoundError, ValueError: no usable source, or a folder that holds files of another source or other settings.
+        FileNotFoundError, ValueError: no usable source, or a folder with files of another source or other settings.
         RuntimeError: a worker process died.
     """
     source = open_pairs(settings.source, settings.format, settings.image_key, settings.caption_key, settings.separator)
@@ -95,8 +96,8 @@ def _finished(part: pathlib.Path, identity: dict) -> dict | None:
     different = [key for key, value in identity.items() if found["settings"].get(key) != value]
     if different:
         key = different[0]
-        raise ValueError(f"{part.parent}: holds files made with {key} {found['settings'].get(key)!r}, not {identity[key]!r}: "
-                         "use another folder or delete it")
+        raise ValueError(f"{part.parent}: holds files made with {key} {found['settings'].get(key)!r}, not "
+                         f"{identity[key]!r}: use another folder or delete it")
     return found
 
 

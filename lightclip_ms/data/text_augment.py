@@ -58,7 +58,7 @@ class TextAugment:
         """Words with pairs exchanged; punctuation stays where it was."""
         words = list(words)
         for _ in range(_touched(words) if len(words) > 1 else 0):
-            i, j = rng.choice(len(words), 2, replace=False).tolist()
+            i, j = rng.permutation(len(words))[:2].tolist()
             first, second = _WORD.match(words[i]).groups(""), _WORD.match(words[j]).groups("")
             words[i] = first[0] + second[1] + second[2] + first[3]
             words[j] = second[0] + first[1] + first[2] + second[3]

@@ -22,7 +22,7 @@ class EvalTransform:
         size = self.image_size
         image = Image.fromarray(_to_rgb(image))
         short = min(image.size)
-        reach = _MAX_ASPECT * short      # beyond it nothing reaches the central crop, but the resize would need the memory
+        reach = _MAX_ASPECT * short      # what lies beyond misses the central crop, but would take memory to resize
         image = image.crop(_centre(image.size, [min(side, reach) for side in image.size]))
         width, height = (size * side // short for side in image.size)
         return np.asarray(image.resize((width, height), Image.BICUBIC).crop(_centre((width, height), (size, size))))

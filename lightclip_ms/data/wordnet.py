@@ -14,8 +14,8 @@ from lightclip_ms.data.cache import cached_arrays
 
 PARTS = ("noun", "verb", "adj", "adv")
 _PLACES = ("/usr/share/wordnet", "/usr/local/share/wordnet", "/usr/local/WordNet-3.0/dict")
-_NLTK_PLACES = ("~/nltk_data", os.path.join(sys.prefix, "nltk_data"), "/usr/share/nltk_data", "/usr/local/share/nltk_data",
-                "/usr/lib/nltk_data", "/usr/local/lib/nltk_data")
+_NLTK_PLACES = ("~/nltk_data", os.path.join(sys.prefix, "nltk_data"), "/usr/share/nltk_data",
+                "/usr/local/share/nltk_data", "/usr/lib/nltk_data", "/usr/local/lib/nltk_data")
 _NLTK_CORPORA = ("corpora/wordnet", "corpora/wordnet.zip", "corpora/wordnet31", "corpora/wordnet31.zip")
 # Function words have noun senses in WordNet ("a" is a vitamin, "in" an inch) that no caption means.
 _FUNCTION_WORDS = frozenset("""
@@ -60,7 +60,8 @@ def load_synonyms(folder) -> dict[str, tuple[str, ...]]:
     Raises:
         ValueError: the files are damaged. FileNotFoundError: one of them is missing.
     """
-    sources = [folder / f"data.{part}" for part in PARTS] if isinstance(folder, pathlib.Path) else [folder.root.filename]
+    zipped = isinstance(folder, zipfile.Path)
+    sources = [folder.root.filename] if zipped else [folder / f"data.{part}" for part in PARTS]
     try:
         table = cached_arrays("wordnet", sources, lambda: {"table": _compile(folder)})["table"]
     except (ValueError, LookupError) as error:

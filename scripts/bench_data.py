@@ -1,0 +1,155 @@
+"""Images a second of the input pipeline against the same augmentation by Pillow in worker processes, on the same files.
+
+    python scripts/bench_data.py                                # 500x375 photographs made here, 2 workers
+    python scripts/bench_data.py --workers 8 --photos 'small/*.tar' --rounds 5
+
+Both sides give whole batches: pictures (uint8), augmented and masked texts. They take turns, so that what else runs on
+the machine hits both; the ratio is that of the medians.
+"""
+import argparse
+import io
+import os
+import random
+import statistics
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from benchmarks.photos import make_caption, make_photo  # noqa: E402
+from benchmarks.pil_pipeline import PilPipeline, augment  # noqa: E402
+from lightclip_ms.cli import main_guard  # noqa: E402
+from lightclip_ms.config import AugmentConfig, DataConfig  # noqa: E402
+from lightclip_ms.data import Tokenizer, mask_tokens  # noqa: E402
+from lightclip_ms.data.decode import EncodedImage  # noqa: E402
+from lightclip_ms.data.image_augment import blur, draw_augmentation, recolour, resize_crop  # noqa: E402
+from lightclip_ms.data.pairs import open_pairs  # noqa: E402
+from lightclip_ms.data.pipeline import TrainData  # noqa: E402
+from lightclip_ms.data.text_augment import TextAugment  # noqa: E402
+
+PHOTOS, COPIES = 400, 5
+SIZE, BATCH = 224, 64
+
+
+def write_photos(path: str, small_photos: str) -> float:
+    """One tar shard of 2,000 pairs; returns the pictures' mean size in bytes."""
+    source = open_pairs(small_photos) if small_photos else None
+    rng = np.random.default_rng(0)
+    photos = []
+    for index in range(PHOTOS):
+        small = Image.open(io.BytesIO(source.read(index % len(source)).image)) if source else None
+        photos.append(make_photo(rng, small))
+    with tarfile.open(path, "w") as archive:
+        for index in range(PHOTOS * COPIES):
+            for ending, data in (("jpg", photos[index % PHOTOS]), ("txt", make_caption(rng).encode())):
+                member = tarfile.TarInfo(f"{index:06d}.{ending}")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    return statistics.mean(map(len, photos))
+
+
+class OurPipeline:
+    """`TrainData`, epoch after epoch."""
+
+    def __init__(self, path: str, workers: int):
+        self._data = TrainData(DataConfig(train=path, workers=workers), Tokenizer(), SIZE, BATCH)
+        self._epoch = 0
+
+    def run(self) -> float:
+        """Images a second of one epoch, from starting its threads to the last batch."""
+        start = time.perf_counter()
+        images = sum(len(batch["index"]) for batch in self._data.epoch(self._epoch))
+        self._epoch += 1
+        return images / (time.perf_counter() - start)
+
+
+def our_stages(path: str, samples: int) -> dict[str, float]:
+    """Milliseconds an image in each stage, one after the other in one thread."""
+    source, config = open_pairs(path), AugmentConfig()
+    tokenizer, augment_text = Tokenizer(), TextAugment()
+    seconds = {}
+    for index in range(samples):
+        marks = [("", time.perf_counter())]
+
+        def done(stage):
+            marks.append((stage, time.perf_counter()))
+
+        rng = np.random.default_rng([0, 0, index])
+        pair = source.read(index)
+        done("read")
+        image = EncodedImage(pair.image)
+        parameters = draw_augmentation(rng, image.height, image.width, config)
+        done("header, random numbers")
+        pixels = image.decode()
+        done("decode")
+        pixels = resize_crop(pixels, parameters.crop, SIZE)
+        done("crop and resize")
+        if parameters.jitter or parameters.grayscale:
+            pixels = recolour(pixels, parameters.jitter, parameters.grayscale)
+        done("colour jitter, grayscale")
+        if parameters.sigma:
+            pixels = blur(pixels, parameters.sigma)
+        done("blur")
+        pixels = cv2.flip(pixels, 1) if parameters.flip else pixels.copy()
+        done("flip and copy")
+        caption = augment_text(pair.caption, rng)
+        done("text: augment")
+        ids = tokenizer(caption)
+        done("text: tokenize")
+        mask_tokens(ids, rng)
+        done("text: mask")
+        for (_, start), (stage, end) in zip(marks, marks[1:]):
+            seconds[stage] = seconds.get(stage, 0) + end - start
+    return {stage: 1e3 * total / samples for stage, total in seconds.items()}
+
+
+def pil_stages(path: str, samples: int) -> dict[str, float]:
+    source, seconds, rng = open_pairs(path), {}, random.Random(0)
+    for index in range(samples):
+        augment(source.read(index).image, SIZE, AugmentConfig(), rng, seconds)
+    return {stage: 1e3 * total / samples for stage, total in seconds.items()}
+
+
+def print_stages(title: str, stages: dict[str, float]) -> None:
+    print(f"{title}: {sum(stages.values()):.2f} ms an image in one thread")
+    for stage, milliseconds in stages.items():
+        print(f"  {stage:<26} {milliseconds:6.3f}")
+
+
+@main_guard
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=2, metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="epochs of 2,000 photographs a side reads")
+    parser.add_argument("--photos", default="", metavar="SHARDS", help="small photographs to enlarge, with captions")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "photos.tar")
+        size = write_photos(path, arguments.photos)
+        print(f"{PHOTOS} photographs of 500x375, {size / 1000:.0f} kB on average; {arguments.workers} workers, "
+              f"batches of {BATCH}")
+        ours = OurPipeline(path, arguments.workers)
+        pillow = PilPipeline(path, SIZE, BATCH, arguments.workers, AugmentConfig())
+        speeds = {"lightclip_ms": [], "Pillow": []}
+        for number in range(arguments.rounds + 1):
+            for name, run in (("lightclip_ms", ours.run), ("Pillow", pillow.run)):
+                speed = run()
+                speeds[name] += [speed] if number else []        # the first round starts workers and fills caches
+        pillow.close()
+        for name, found in speeds.items():
+            print(f"{name:<14} {statistics.median(found):7.0f} images/s   ({min(found):.0f} to {max(found):.0f})")
+        print(f"ratio          {statistics.median(speeds['lightclip_ms']) / statistics.median(speeds['Pillow']):7.2f}")
+        print_stages("lightclip_ms", our_stages(path, 1000))
+        print_stages("Pillow", pil_stages(path, 300))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
