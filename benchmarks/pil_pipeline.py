@@ -31,7 +31,8 @@ def _crop_box(width: int, height: int, config, rng: random.Random):
     return 0, 0, width, height
 
 
-def _hue(image: Image.Image, turn: float) -> Image.Image:
+def shift_hue(image: Image.Image, turn: float) -> Image.Image:
+    """Hue moved by a part of a full circle, as torchvision does it."""
     hue, saturation, value = image.convert("HSV").split()
     shifted = np.array(hue) + np.uint8(int(turn * 255) % 256)
     return Image.merge("HSV", (Image.fromarray(shifted), saturation, value)).convert("RGB")
@@ -42,7 +43,7 @@ def _jitter(image: Image.Image, strengths, rng: random.Random) -> Image.Image:
         lambda i: ImageEnhance.Brightness(i).enhance(rng.uniform(1 - strengths[0], 1 + strengths[0])),
         lambda i: ImageEnhance.Contrast(i).enhance(rng.uniform(1 - strengths[1], 1 + strengths[1])),
         lambda i: ImageEnhance.Color(i).enhance(rng.uniform(1 - strengths[2], 1 + strengths[2])),
-        lambda i: _hue(i, rng.uniform(-strengths[3], strengths[3])),
+        lambda i: shift_hue(i, rng.uniform(-strengths[3], strengths[3])),
     ]
     rng.shuffle(operations)
     for operation in operations:

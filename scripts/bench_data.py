@@ -2,6 +2,7 @@
 
     python scripts/bench_data.py                                # 500x375 photographs made here, 2 workers
     python scripts/bench_data.py --workers 8 --photos 'small/*.tar' --rounds 5
+    python scripts/bench_data.py --picture side_by_side.png     # no timing: what both make of the same random numbers
 
 Both sides give whole batches: pictures (uint8), augmented and masked texts. They take turns, so that what else runs on
 the machine hits both; the ratio is that of the medians.
@@ -25,6 +26,7 @@ from PIL import Image  # noqa: E402
 
 from benchmarks.photos import make_caption, make_photo  # noqa: E402
 from benchmarks.pil_pipeline import PilPipeline, augment  # noqa: E402
+from benchmarks.side_by_side import side_by_side  # noqa: E402
 from lightclip_ms.cli import main_guard  # noqa: E402
 from lightclip_ms.config import AugmentConfig, DataConfig  # noqa: E402
 from lightclip_ms.data import Tokenizer, mask_tokens  # noqa: E402
@@ -129,10 +131,17 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="epochs of 2,000 photographs a side reads")
     parser.add_argument("--photos", default="", metavar="SHARDS", help="small photographs to enlarge, with captions")
+    parser.add_argument("--picture", metavar="PNG", help="draw the same augmentations by both sides, and time nothing")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "photos.tar")
         size = write_photos(path, arguments.photos)
+        if arguments.picture:
+            source = open_pairs(path)
+            sheet, difference = side_by_side([source.read(i).image for i in range(24)], SIZE, AugmentConfig())
+            sheet.save(arguments.picture)
+            print(f"{arguments.picture}: 24 augmentations by both, mean difference {difference:.1f} of 255")
+            return 0
         print(f"{PHOTOS} photographs of 500x375, {size / 1000:.0f} kB on average; {arguments.workers} workers, "
               f"batches of {BATCH}")
         ours = OurPipeline(path, arguments.workers)
