@@ -5,7 +5,7 @@ import pytest
 import lightclip_ms  # noqa: F401
 import mindspore as ms
 from lightclip_ms.encoders.attention_pool import AttentionPool
-import numpy_layers as oracle
+from tests import numpy_layers as oracle
 
 
 def test_equals_numpy():

@@ -5,7 +5,7 @@ import pytest
 import lightclip_ms  # noqa: F401
 import mindspore as ms
 from lightclip_ms.model.fusion import CrossAttention, MaskedLanguageHeads, TokenProjection, one_hot
-import numpy_layers as oracle
+from tests import numpy_layers as oracle
 
 N, L, M, D, H, V = 3, 6, 2, 8, 2, 11
 CHANNELS, PATCHES = (3, 4, 5, 6), (16, 9, 4, 1)

@@ -6,7 +6,7 @@ import lightclip_ms  # noqa: F401
 import mindspore as ms
 from lightclip_ms.encoders.swin import PatchMerging, Reorder, SwinStage
 from lightclip_ms.encoders.windows import merge_order, relative_index, shifted_window_mask, window_order
-import numpy_layers as oracle
+from tests import numpy_layers as oracle
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import pytest
 import lightclip_ms  # noqa: F401
 import mindspore as ms
 from lightclip_ms.encoders import TextTransformer
-import numpy_layers as oracle
+from tests import numpy_layers as oracle
 
 VOCAB, LENGTH, WIDTH, HEADS, LAYERS, EMBED = 30, 9, 8, 2, 4, 5
 SOT, EOT, MASK = 28, 29, 30

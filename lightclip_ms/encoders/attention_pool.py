@@ -2,7 +2,8 @@
 import mindspore.nn as nn
 import mindspore.ops as ops
 
-from lightclip_ms.encoders.layers import HEAD_CHANNELS, attend, dense
+from lightclip_ms.encoders.attention import Attention, merge_heads, split_heads
+from lightclip_ms.encoders.layers import HEAD_CHANNELS, dense
 
 
 class AttentionPool(nn.Cell):
@@ -22,6 +23,7 @@ class AttentionPool(nn.Cell):
                 f"attention pooling needs a last stage of a multiple of {HEAD_CHANNELS} channels, not {width}"
             )
         self.heads = width // HEAD_CHANNELS
+        self.attention = Attention()
         std = width**-0.5
         self.query = dense(width, width, std)
         self.key = dense(width, width, std)
@@ -31,5 +33,8 @@ class AttentionPool(nn.Cell):
     def construct(self, tokens):
         mean = tokens.mean(axis=1, keep_dims=True)
         tokens = ops.concat((mean, tokens), 1)  # [N, 1 + P, D]
-        pooled = attend(self.query(mean), self.key(tokens), self.value(tokens), self.heads)
+        query = split_heads(self.query(mean), self.heads)
+        key = split_heads(self.key(tokens), self.heads)
+        value = split_heads(self.value(tokens), self.heads)
+        pooled = merge_heads(self.attention(query, key, value))
         return self.out(pooled.reshape(pooled.shape[0], -1))

@@ -2,20 +2,39 @@
 
 Legend: N batch, P image tokens, L sequence length, D width, H heads.
 """
+import mindspore as ms
 import mindspore.nn as nn
 import mindspore.ops as ops
 from mindspore.common.initializer import Normal
 
+from lightclip_ms.encoders import cpu_layers
+from lightclip_ms.encoders.attention import Attention, merge_heads, split_heads
+
 HEAD_CHANNELS = 64  # channels of an attention head, wherever the width decides the number of heads
+EPSILON = 1e-5  # of layer normalisation
+
+
+def _on_cpu() -> bool:
+    """Whether to build the CPU backend's training forms; all else gets the plain operators."""
+    return ms.get_context("device_target") == "CPU"
 
 
 def dense(inputs: int, outputs: int, std: float, bias: bool = True) -> nn.Dense:
     """A linear map of the last axis with normally distributed weights; `nn.Dense` flattens to 2-D, which is faster."""
-    return nn.Dense(inputs, outputs, weight_init=Normal(std), bias_init="zeros", has_bias=bias)
+    layer = nn.Dense(inputs, outputs, weight_init=Normal(std), bias_init="zeros", has_bias=bias)
+    if bias and _on_cpu():
+        layer.bias_add = cpu_layers.BiasAdd()
+    return layer
 
 
 def layer_norm(width: int) -> nn.LayerNorm:
-    return nn.LayerNorm((width,), epsilon=1e-5)
+    """Layer normalisation of the last axis."""
+    return cpu_layers.LayerNorm(width, EPSILON) if _on_cpu() else nn.LayerNorm((width,), epsilon=EPSILON)
+
+
+def attention() -> Attention:
+    """Attention with a bias on the scores."""
+    return cpu_layers.Attention() if _on_cpu() else Attention()
 
 
 def conv_norm(inputs, outputs, kernel, stride=1, groups=1, activation="relu", gamma="ones") -> nn.SequentialCell:
@@ -46,32 +65,6 @@ def check_heads(width: int, heads: int, what: str) -> None:
         raise ValueError(f"{what}: {heads} heads do not divide the width {width}; choose a divisor")
 
 
-def split_heads(x, heads: int):
-    """[N, L, D] -> [N, H, L, D / H]."""
-    n, length, width = x.shape
-    return x.reshape(n, length, heads, width // heads).transpose(0, 2, 1, 3)
-
-
-def attend(query, key, value, heads: int, bias=None):
-    """Multi-head scaled dot-product attention.
-
-    Args:
-        query: [N, Lq, D]; key, value: [N, Lk, D].
-        bias: None or [B, H, Lq, Lk], added to the scores, where B divides N and repeats, and 1 may stand for H.
-
-    Returns:
-        [N, Lq, D].
-    """
-    n, length, width = query.shape
-    query = split_heads(query * (width // heads) ** -0.5, heads)
-    scores = ops.BatchMatMul(transpose_b=True)(query, split_heads(key, heads))  # [N, H, Lq, Lk]
-    if bias is not None:
-        shape = scores.shape
-        scores = (scores.reshape(-1, bias.shape[0], *shape[1:]) + bias).reshape(shape)
-    context = ops.BatchMatMul()(ops.softmax(scores, -1), split_heads(value, heads))
-    return context.transpose(0, 2, 1, 3).reshape(n, length, width)
-
-
 class TransformerBlock(nn.Cell):
     """Pre-LN transformer block with QuickGELU: [N, L, D] -> [N, L, D].
 
@@ -86,6 +79,7 @@ class TransformerBlock(nn.Cell):
     def __init__(self, width: int, heads: int, attention_std: float, expand_std: float, projection_std: float):
         super().__init__()
         self.heads = heads
+        self.attention = attention()
         self.norm1 = layer_norm(width)
         self.query = dense(width, width, attention_std)
         self.key = dense(width, width, attention_std)
@@ -96,9 +90,11 @@ class TransformerBlock(nn.Cell):
         self.contract = dense(4 * width, width, projection_std)
 
     def construct(self, x, bias):
-        """`bias` as in `attend`, except that N sequences of L tokens may be cut into shorter ones: its last axis."""
-        n, length, width = x.shape
-        y = self.norm1(x).reshape(-1, bias.shape[-1], width)
-        y = attend(self.query(y), self.key(y), self.value(y), self.heads, bias)
-        x = x + self.out(y.reshape(n, length, width))
+        """`bias` as in `Attention`, except that sequences of L tokens may be cut into shorter ones: its last axis."""
+        y = self.norm1(x).reshape(-1, bias.shape[-1], x.shape[-1])
+        query = split_heads(self.query(y), self.heads)
+        key = split_heads(self.key(y), self.heads)
+        value = split_heads(self.value(y), self.heads)
+        y = merge_heads(self.attention(query, key, value, bias))
+        x = x + self.out(y.reshape(x.shape))
         return x + self.contract(quick_gelu(self.expand(self.norm2(x))))

@@ -42,6 +42,8 @@ class ResNet(nn.Cell):
         self.image_size = image_size
         self.embed_dim = embed_dim
         self.stage_channels = tuple(width * 2**i for i in range(4))
+        if len(depths) != 4:
+            raise ValueError(f"resnet: depths needs four entries, not {depths}")
         stem_stride = 4 if stem_pool else 2
         self.stage_strides = tuple(stem_stride * 2**i for i in range(4))
         if width % 2 or image_size % self.stage_strides[-1]:

@@ -27,12 +27,13 @@ class Reorder(nn.Cell):
         index = np.argsort(source)[target].astype(np.int32)
         self._forward = Tensor(index)
         self._backward = Tensor(np.argsort(index).astype(np.int32))
+        self._gather = ops.Gather()
 
     def construct(self, x):
-        return ops.gather(x, self._forward, 1)
+        return self._gather(x, self._forward, 1)
 
     def bprop(self, x, out, dout):
-        return (ops.gather(dout, self._backward, 1),)
+        return (self._gather(dout, self._backward, 1),)
 
 
 class SwinBlock(nn.Cell):

@@ -1,0 +1,107 @@
+"""Training forms of a few layers for the CPU backend, whose kernels for some gradients are 3 to 20 times too slow.
+
+Values and parameters are those of the plain forms; `layers` chooses. Everywhere else the plain operators are better.
+"""
+import mindspore.nn as nn
+import mindspore.ops as ops
+from mindspore import dtype as mstype
+
+from lightclip_ms.encoders import attention
+
+
+def _column_sums(x):
+    """[M, D] -> [D], as a product with ones: ReduceSum and BiasAddGrad take 2 to 10 times as long."""
+    return ops.MatMul()(ops.ones((1, x.shape[0]), x.dtype), x).reshape(x.shape[1])
+
+
+class BiasAdd(nn.Cell):
+    """[M, D] + [D]."""
+
+    def __init__(self):
+        super().__init__()
+        self.add = ops.BiasAdd()
+
+    def construct(self, x, bias):
+        return self.add(x, bias)
+
+    def bprop(self, x, bias, out, dout):
+        return dout, _column_sums(dout)
+
+
+class _Affine(nn.Cell):
+    """[M, D] * [D] + [D]."""
+
+    def __init__(self):
+        super().__init__()
+        self.add = ops.BiasAdd()
+
+    def construct(self, x, gamma, beta):
+        return self.add(x * gamma, beta)
+
+    def bprop(self, x, gamma, beta, out, dout):
+        return dout * gamma, _column_sums(dout * x), _column_sums(dout)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation of the last axis; in training as batch normalisation with every token as a channel."""
+
+    def __init__(self, width: int, epsilon: float):
+        super().__init__((width,), epsilon=epsilon)
+        # momentum 0: the kernel would otherwise write running statistics into the constants it is given
+        self._standardize = ops.BatchNorm(is_training=True, epsilon=epsilon, momentum=0.0)
+        self._affine = _Affine()
+
+    def construct(self, x):
+        if not self.training:
+            return super().construct(x)
+        tokens, width = x.size // x.shape[-1], x.shape[-1]
+        ones, zeros = ops.ones((tokens,), mstype.float32), ops.zeros((tokens,), mstype.float32)
+        y = self._standardize(x.reshape(1, tokens, width, 1), ones, zeros, zeros, ones)[0]
+        return self._affine(y.reshape(tokens, width), self.gamma, self.beta).reshape(x.shape)
+
+
+class _Attention(nn.Cell):
+    """softmax(query key' + bias) value with a bias [B, H, L, L]; returns the weights too.
+
+    The gradient of softmax is weights * (d - rowsum(d * weights)) with d = dout value'. The row sums equal those of
+    dout * out, and subtracting them is one more channel of the product: no broadcast touches the [N, H, L, L] scores.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.product = ops.BatchMatMul()
+        self.product_nt = ops.BatchMatMul(transpose_b=True)
+        self.product_tn = ops.BatchMatMul(transpose_a=True)
+
+    def construct(self, query, key, value, bias):
+        scores = self.product_nt(query, key)
+        shifted = ops.bias_add(scores.reshape(-1, bias.size), bias.reshape(-1))
+        weights = ops.softmax(shifted.reshape(scores.shape), -1)
+        return self.product(weights, value), weights
+
+    def bprop(self, query, key, value, bias, out, dout):
+        context, weights = out
+        dout = dout[0]
+        n, heads, length, channels = dout.shape
+        minus_one = ops.full((channels, 1), -1.0, dtype=mstype.float32)
+        shift = ops.MatMul()((dout * context).reshape(-1, channels), minus_one).reshape(n, heads, length, 1)
+        one = ops.ones(value.shape[:-1] + (1,), mstype.float32)
+        dweights = self.product_nt(ops.concat((dout, shift), -1), ops.concat((value, one), -1))
+        dscores = weights * dweights
+        dbias = _column_sums(dscores.reshape(-1, bias.size)).reshape(bias.shape)
+        return self.product(dscores, key), self.product_tn(dscores, query), self.product_tn(weights, dout), dbias
+
+
+class Attention(attention.Attention):
+    """Attention with a bias; the special form is for training in float32."""
+
+    def __init__(self):
+        super().__init__()
+        self._attend = _Attention()
+
+    def construct(self, query, key, value, bias):
+        if not self.training or query.dtype != mstype.float32:
+            return super().construct(query, key, value, bias)
+        if bias.shape[1] < query.shape[1]:
+            bias = ops.tile(bias, (1, query.shape[1], 1, 1))
+        return self._attend(query * query.shape[-1] ** -0.5, key, value, bias)[0]
