@@ -20,7 +20,7 @@ class ReducedBatchNorm(nn.Cell):
         super().__init__()
         self.gamma, self.beta = norm.gamma, norm.beta
         self.moving_mean, self.moving_variance = norm.moving_mean, norm.moving_variance
-        self.eps, self.keep = norm.eps, norm.momentum  # MindSpore's momentum is what remains of the old value
+        self.eps, self.keep = norm.eps, 1 - norm.momentum  # the cell holds the share of the new value
         self.world_size = world_size
         self.sum_over_cards = parallel.Sum(world_size)
         self.evaluate = ops.BatchNorm(is_training=False, epsilon=self.eps)
@@ -47,7 +47,7 @@ class ReducedBatchNorm(nn.Cell):
 
 def _native(norm: nn.BatchNorm2d, world_size: int) -> nn.Cell:
     """MindSpore's own, with the parameters of `norm`."""
-    synced = nn.SyncBatchNorm(norm.num_features, norm.eps, norm.momentum)
+    synced = nn.SyncBatchNorm(norm.num_features, norm.eps, 1 - norm.momentum)
     for name in ("gamma", "beta", "moving_mean", "moving_variance"):
         setattr(synced, name, getattr(norm, name))
     return synced
