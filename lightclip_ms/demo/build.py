@@ -15,7 +15,7 @@ from lightclip_ms.demo import splits
 from lightclip_ms.demo.compose import draw_scene
 from lightclip_ms.demo.openmoji import ATTRIBUTION
 
-VERSION = 1  # raise when the same settings give other pictures or captions
+VERSION = 2  # raise when the same settings give other pictures or captions
 MANIFEST = "manifest.json"
 SHARD_SAMPLES = 1000
 _EVALUATION_SPLITS = {"names": splits.name_samples, "unseen_names": splits.unseen_name_samples,

@@ -51,7 +51,7 @@ def is_held_out(scene: Scene) -> bool:
 
 
 def _sample_item(rng: np.random.Generator, emoji: Emoji) -> Item:
-    size = str(rng.choice(list(EXTENT), p=(0.3, 0.45, 0.25)))
+    size = str(rng.choice(list(EXTENT), p=(0.2, 0.4, 0.4)))
     rotation = str(rng.choice(ROTATIONS, p=(0.8, 0.12, 0.08)))
     place = (0, 0) if size == "large" else tuple(int(v) for v in rng.integers(-1, 2, size=2))
     angle = {"upright": rng.uniform(-6, 6), "tilted": rng.choice((-1, 1)) * rng.uniform(35, 60),
