@@ -16,6 +16,7 @@ MAX_PIXELS = 1 << 26             # a picture of 200 MB; larger ones are panorama
 MIN_SIDE = 8                     # pixels; smaller ones are tracking pixels and separators
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _EXIF_ORIENTATION = 0x0112
+_EXIF_WITHIN = 4096              # bytes; EXIF stands before all but a few other short headers
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # on broken EXIF data: common, harmless
 
 
@@ -40,7 +41,7 @@ class EncodedImage:
             self._plain_jpeg = colours in ("YCbCr", "Gray", "RGB")
         except ValueError:
             self._plain_jpeg = False
-        if not self._plain_jpeg or data.find(b"Exif\0\0", 0, 1 << 16) >= 0:
+        if not self._plain_jpeg or data.find(b"Exif\0\0", 0, _EXIF_WITHIN) >= 0:
             self._open_with_pillow()
             self.width, self.height = self._pillow.size
             self._orientation = _orientation(self._pillow)

@@ -13,7 +13,7 @@ import numpy as np
 
 from lightclip_ms.data.cache import cached_arrays
 from lightclip_ms.data.skipped import BadRecord, SkipReport
-from lightclip_ms.data.tar_index import TarIndex
+from lightclip_ms.data.tar_index import TarIndex, read_span
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 _TEXT = "txt"
@@ -104,11 +104,11 @@ class TarPairs:
     def read(self, index: int) -> Pair:
         sample = int(self._samples[index])
         members = self._index.members(sample)
-        extension = next(name for name in IMAGE_EXTENSIONS if name in members)
-        if members[extension][2] > _MAX_BYTES:
-            raise BadRecord("image file too large", f"{members[extension][2]} bytes")
+        image = next(members[name] for name in IMAGE_EXTENSIONS if name in members)
+        if image[2] > _MAX_BYTES:
+            raise BadRecord("image file too large", f"{image[2]} bytes")
         try:
-            return Pair(self._index.read(sample, extension), clean_caption(self._index.read(sample, _TEXT)))
+            return Pair(read_span(*image), clean_caption(read_span(*members[_TEXT])))
         except OSError as error:
             raise BadRecord("unreadable", str(error)) from None
 

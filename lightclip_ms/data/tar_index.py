@@ -119,8 +119,9 @@ class TarIndex:
         shard, local = self._locate(index)
         table = self._tables[shard]
         part = slice(*table["starts"][local : local + 2])
-        return {table["extensions"][kind]: (self.shards[shard], int(offset), int(size))
-                for kind, (offset, size) in zip(table["kinds"][part], table["spans"][part])}
+        names, path = table["extensions"], self.shards[shard]
+        return {names[kind]: (path, offset, size)
+                for kind, (offset, size) in zip(table["kinds"][part].tolist(), table["spans"][part].tolist())}
 
     def read(self, index: int, extension: str) -> bytes:
         """Content of one member. Raises KeyError if the sample has none, OSError if the shard has become shorter."""
