@@ -71,7 +71,7 @@ def prepare(config: ModelConfig, folder: str):
     perturb(objective)
     np.savez(f"{folder}/weights.npz", **{p.name: p.asnumpy() for p in objective.get_parameters()})
     names = [parameter.name for parameter in objective.trainable_params()]  # the step and its optimizer rename them
-    return objective, TrainStep(objective, TrainConfig(lr=1e-6)), names
+    return objective, TrainStep(objective, TrainConfig(lr=1e-6, amp_level="O0")), names
 
 
 def main():

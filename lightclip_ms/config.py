@@ -1,17 +1,11 @@
-"""One validated, frozen configuration: YAML files with one level of `base:`, `key=value` overrides, clear errors.
+"""The configuration: every key with its default, its meaning and its bounds; see `config_file` for reading one.
 
 Every error is a `ValueError` of one line that names the key, the value found and what would be right.
 """
-import dataclasses
-import difflib
-import os
-import typing
 from dataclasses import dataclass, field
 
-import yaml
 
-
-def _require(condition: bool, key: str, value, expected: str) -> None:
+def require(condition: bool, key: str, value, expected: str) -> None:
     if not condition:
         raise ValueError(f"{key}: {value!r} is not possible: {expected}")
 
@@ -32,14 +26,14 @@ class ModelConfig:
 
     def __post_init__(self):
         for key in ("image_size", "embed_dim", "context_length", "text_width", "text_heads", "text_layers"):
-            _require(getattr(self, key) >= 1, f"model.{key}", getattr(self, key), "use a positive number")
-        _require(self.context_length >= 3, "model.context_length", self.context_length,
+            require(getattr(self, key) >= 1, f"model.{key}", getattr(self, key), "use a positive number")
+        require(self.context_length >= 3, "model.context_length", self.context_length,
                  "SOT, one word and EOT need at least 3")
-        _require(514 <= self.vocab_size <= 49408, "model.vocab_size", self.vocab_size,
+        require(514 <= self.vocab_size <= 49408, "model.vocab_size", self.vocab_size,
                  "CLIP's vocabulary has 514 (bytes, SOT and EOT) to 49408 entries")
-        _require(self.text_width % self.text_heads == 0, "model.text_heads", self.text_heads,
+        require(self.text_width % self.text_heads == 0, "model.text_heads", self.text_heads,
                  f"it must divide model.text_width ({self.text_width})")
-        _require(self.text_layers % 4 == 0, "model.text_layers", self.text_layers,
+        require(self.text_layers % 4 == 0, "model.text_layers", self.text_layers,
                  "the text encoder is split into four equal stages, so use a multiple of 4")
 
 
@@ -59,13 +53,13 @@ class AugmentConfig:
 
     def __post_init__(self):
         for key in ("jitter_p", "grayscale_p", "blur_p", "flip_p", "text_p"):
-            _require(0 <= getattr(self, key) <= 1, f"data.augment.{key}", getattr(self, key), "use 0 to 1")
+            require(0 <= getattr(self, key) <= 1, f"data.augment.{key}", getattr(self, key), "use 0 to 1")
         low, high = self.crop_scale
-        _require(0 < low <= high <= 1, "data.augment.crop_scale", self.crop_scale, "use 0 < low <= high <= 1")
+        require(0 < low <= high <= 1, "data.augment.crop_scale", self.crop_scale, "use 0 < low <= high <= 1")
         for key in ("crop_ratio", "blur_sigma"):
             low, high = getattr(self, key)
-            _require(0 < low <= high, f"data.augment.{key}", getattr(self, key), "use 0 < low <= high")
-        _require(all(0 <= strength <= 1 for strength in self.jitter) and self.jitter[3] <= 0.5,
+            require(0 < low <= high, f"data.augment.{key}", getattr(self, key), "use 0 < low <= high")
+        require(all(0 <= strength <= 1 for strength in self.jitter) and self.jitter[3] <= 0.5,
                  "data.augment.jitter", self.jitter, "use strengths of 0 to 1, hue 0 to 0.5")
 
 
@@ -73,7 +67,10 @@ class AugmentConfig:
 class DataConfig:
     """Where pairs come from: CSV/TSV, WebDataset shards or MindRecord."""
     train: str = ""
-    val: str = ""  # pairs for retrieval during and after training
+    val: str = ""  # pairs for retrieval during training
+    zeroshot: str = ""  # labelled images for zero-shot classification during training
+    zeroshot_classes: str = ""  # their class names and prompt templates: a built-in set's name or a file
+    zeroshot_templates: str = ""
     format: str = "auto"
     csv_image_key: str = "filepath"
     csv_caption_key: str = "title"
@@ -84,11 +81,13 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self):
-        _require(self.format in ("auto", "csv", "webdataset", "mindrecord"), "data.format", self.format,
+        require(self.format in ("auto", "csv", "webdataset", "mindrecord"), "data.format", self.format,
                  "use auto, csv, webdataset or mindrecord")
-        _require(self.workers >= 1, "data.workers", self.workers, "use at least 1")
-        _require(self.shuffle_window >= 1, "data.shuffle_window", self.shuffle_window, "use at least 1")
-        _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "use 0 to 1")
+        require(not self.zeroshot or (self.zeroshot_classes and self.zeroshot_templates), "data.zeroshot", self.zeroshot,
+                 "name data.zeroshot_classes and data.zeroshot_templates too")
+        require(self.workers >= 1, "data.workers", self.workers, "use at least 1")
+        require(self.shuffle_window >= 1, "data.shuffle_window", self.shuffle_window, "use at least 1")
+        require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "use 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -106,15 +105,15 @@ class LossConfig:
 
     def __post_init__(self):
         for key in ("instance_weight", "token_weight", "mlm_weight", "delta", "r1", "r2"):
-            _require(0 <= getattr(self, key) <= 1, f"loss.{key}", getattr(self, key), "use 0 to 1")
-        _require(self.instance_weight > 0, "loss.instance_weight", self.instance_weight,
+            require(0 <= getattr(self, key) <= 1, f"loss.{key}", getattr(self, key), "use 0 to 1")
+        require(self.instance_weight > 0, "loss.instance_weight", self.instance_weight,
                  "without instance alignment there are no embeddings to train")
-        _require(self.r1 <= self.r2, "loss.r1", self.r1, f"it must not exceed loss.r2 ({self.r2})")
-        _require(self.source in ("logits", "cosine", "probs"), "loss.source", self.source,
+        require(self.r1 <= self.r2, "loss.r1", self.r1, f"it must not exceed loss.r2 ({self.r2})")
+        require(self.source in ("logits", "cosine", "probs"), "loss.source", self.source,
                  "use logits, cosine or probs")
-        _require(self.normalizer in ("sample", "image_tokens", "pairs"), "loss.normalizer", self.normalizer,
+        require(self.normalizer in ("sample", "image_tokens", "pairs"), "loss.normalizer", self.normalizer,
                  "use sample, image_tokens or pairs")
-        _require(0 < self.mask_ratio < 1, "loss.mask_ratio", self.mask_ratio, "use a share between 0 and 1")
+        require(0 < self.mask_ratio < 1, "loss.mask_ratio", self.mask_ratio, "use a share between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -129,26 +128,33 @@ class TrainConfig:
     beta2: float = 0.98
     eps: float = 1e-6
     clip_norm: float = 1.0  # global gradient norm
-    amp_level: str = "O0"  # O2: products and convolutions in half precision, see train/precision.py
+    amp_level: str = "O2"  # products and convolutions in half precision, see train/precision.py; O0: float32
     amp_dtype: str = "float16"
     sync_batch_norm: bool = False  # statistics of all cards' batches
     seed: int = 0
     log_every: int = 10  # steps between two looks at the device; stop requests are heard then too
     save_minutes: float = 10.0  # between checkpoints inside an epoch; each epoch ends with one
+    save_steps: int = 0  # a checkpoint every so many steps too; 0: none
+    eval_epochs: int = 1  # epochs between evaluations on data.val and data.zeroshot; 0: none
+    best_metric: str = "mean_recall"  # its best model is kept as best.safetensors; top1 is the other one
     keep: int = 3  # checkpoints
 
     def __post_init__(self):
         for key in ("epochs", "batch_size", "log_every", "keep"):
-            _require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "use at least 1")
+            require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "use at least 1")
         for key in ("lr", "eps", "clip_norm", "save_minutes"):
-            _require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "use a positive number")
+            require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "use a positive number")
         for key in ("beta1", "beta2", "warmup"):
-            _require(0 <= getattr(self, key) < 1, f"train.{key}", getattr(self, key), "use 0 up to, not including, 1")
-        _require(self.amp_level in ("O0", "O2"), "train.amp_level", self.amp_level, "use O0 or O2")
-        _require(self.amp_dtype in ("float16", "bfloat16"), "train.amp_dtype", self.amp_dtype,
+            require(0 <= getattr(self, key) < 1, f"train.{key}", getattr(self, key), "use 0 up to, not including, 1")
+        require(self.amp_level in ("O0", "O2"), "train.amp_level", self.amp_level, "use O0 or O2")
+        require(self.amp_dtype in ("float16", "bfloat16"), "train.amp_dtype", self.amp_dtype,
                  "use float16 or bfloat16")
-        _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "use 0 or more")
-        _require(self.seed >= 0, "train.seed", self.seed, "use 0 or more")
+        for key in ("save_steps", "eval_epochs"):
+            require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "use 0 or more")
+        require(self.best_metric in ("mean_recall", "top1"), "train.best_metric", self.best_metric,
+                 "use mean_recall or top1")
+        require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "use 0 or more")
+        require(self.seed >= 0, "train.seed", self.seed, "use 0 or more")
 
 
 @dataclass(frozen=True)
@@ -163,115 +169,6 @@ class Config:
     resume: str = "auto"  # auto: go on where output_dir's last good checkpoint is; never: refuse to
 
     def __post_init__(self):
-        _require(self.device in ("auto", "ascend", "gpu", "cpu"), "device", self.device,
+        require(self.device in ("auto", "ascend", "gpu", "cpu"), "device", self.device,
                  "use auto, ascend, gpu or cpu")
-        _require(self.resume in ("auto", "never"), "resume", self.resume, "use auto or never")
-
-
-def _coerce(value, annotation, key: str):
-    """`value` as the annotated type; integers pass as floats, YAML lists as tuples, nothing else is converted."""
-    if typing.get_origin(annotation) is tuple:
-        inner = typing.get_args(annotation)
-        _require(isinstance(value, (list, tuple)) and len(value) == len(inner), key, value,
-                 f"use a list of {len(inner)} numbers")
-        return tuple(_coerce(item, kind, key) for item, kind in zip(value, inner))
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if annotation is float and isinstance(value, str):
-        try:  # YAML reads 5e-4, without a dot, as a string
-            return float(value)
-        except ValueError:
-            pass
-    right = isinstance(value, annotation) and not (isinstance(value, bool) and annotation is not bool)
-    _require(right, key, value, f"use a value of type {annotation.__name__}, not {type(value).__name__}")
-    return value
-
-
-def _all_keys(cls, prefix: str = "") -> list[str]:
-    keys = []
-    for item in dataclasses.fields(cls):
-        keys += _all_keys(item.type, f"{prefix}{item.name}.") if dataclasses.is_dataclass(item.type) \
-            else [prefix + item.name]
-    return keys
-
-
-def _build(cls, values: dict, prefix: str = ""):
-    """A `cls` from nested dictionaries; unknown keys are refused with the nearest valid name."""
-    _require(isinstance(values, dict), prefix.rstrip(".") or "config", values, "use a mapping of keys to values")
-    known = {item.name: item for item in dataclasses.fields(cls)}
-    built = {}
-    for name, value in values.items():
-        if name not in known:
-            near = difflib.get_close_matches(f"{prefix}{name}", _all_keys(Config), n=1, cutoff=0)
-            raise ValueError(f"{prefix}{name}: unknown configuration key; did you mean {near[0]}?")
-        kind = known[name].type
-        built[name] = _build(kind, value, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) \
-            else _coerce(value, kind, prefix + name)
-    return cls(**built)
-
-
-def _merge(base: dict, changes: dict) -> dict:
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _read_yaml(path: str) -> dict:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such configuration file")
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = yaml.safe_load(file) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: a configuration is a mapping of keys to values, found {type(values).__name__}")
-    return values
-
-
-def _parse_override(text: str) -> dict:
-    key, sign, value = text.partition("=")
-    if not sign or not key:
-        raise ValueError(f"{text!r}: an override is written key=value, for example train.batch_size=64")
-    parsed = yaml.safe_load(value)
-    for name in reversed(key.split(".")):
-        parsed = {name: parsed}
-    return parsed
-
-
-def from_dict(values: dict) -> Config:
-    """Validated `Config`; the preset named by `model.name` fills the model keys that are not given."""
-    from lightclip_ms.factory import preset  # the factory's presets are ModelConfigs of this module
-    model = values.get("model")
-    if isinstance(model, dict):
-        values = {**values, "model": _merge(dataclasses.asdict(preset(model.get("name", ModelConfig.name))), model)}
-    return _build(Config, values)
-
-
-def load_config(path: str, overrides: typing.Sequence[str] = ()) -> Config:
-    """Read a YAML file, the file its `base:` key names (relative to it), and `key=value` overrides, in rising order.
-
-    Raises:
-        FileNotFoundError: a file is missing. ValueError: a key or value is wrong; the message says what is right.
-    """
-    values = _read_yaml(path)
-    base = values.pop("base", None)
-    if base is not None:
-        values = _merge(_read_yaml(os.path.join(os.path.dirname(path), base)), values)
-    for text in overrides:
-        values = _merge(values, _parse_override(text))
-    try:
-        return from_dict(values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def to_dict(config) -> dict:
-    """Plain nested dictionary of a configuration, ready for JSON or YAML; `from_dict` reads it back."""
-    def plain(value):
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, tuple) else value
-    return plain(dataclasses.asdict(config))
+        require(self.resume in ("auto", "never"), "resume", self.resume, "use auto or never")

@@ -81,3 +81,19 @@ def wait_for_all(world_size: int) -> None:
     """Return when every card has come here."""
     if world_size > 1:
         Sum(world_size)(ms.Tensor([1.0], ms.float32)).asnumpy()
+
+
+class _BroadcastFromFirst(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.broadcast = ops.Broadcast(0)
+
+    def construct(self, tensors):
+        return self.broadcast(tensors)
+
+
+def copy_from_first(parameters, world_size: int) -> None:
+    """Set parameters of every card to those of card 0."""
+    if world_size > 1 and parameters:
+        for parameter, value in zip(parameters, _BroadcastFromFirst()(tuple(parameters))):
+            parameter.set_data(value)

@@ -21,9 +21,9 @@ ENVIRONMENT = dict(os.environ)  # before `lightclip_ms` adds what only MindSpore
 import numpy as np  # noqa: E402
 
 from benchmarks.batch import make_batch  # noqa: E402
-from benchmarks.compare import worst_gradient  # noqa: E402
+from benchmarks.compare import compare_gradients  # noqa: E402
 from benchmarks.protocol import Worker  # noqa: E402
-from lightclip_ms.config import to_dict  # noqa: E402
+from lightclip_ms.config_file import to_dict  # noqa: E402
 from lightclip_ms.factory import preset  # noqa: E402
 
 DEFAULT = ("lightclip_resnet18:16", "lightclip_mobilenet_v2:16", "lightclip_swin_nano:16", "lightclip_demo:128")
@@ -45,32 +45,39 @@ def measure(config, batch_size: int, rounds: int, threads: int, tasks) -> dict:
         environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
         with Worker("mindspore_worker", [folder], environment) as ours, \
                 Worker("torch_worker", [folder, str(threads)], environment) as theirs:
-            name, gradient = worst_gradient(folder)
             difference = np.abs(np.subtract(ours.report["terms"], theirs.report["terms"])).max()
             result = {"model": config.name, "batch": batch_size, "threads": threads, **ours.report,
-                      "terms_differ": float(difference), "gradients_differ": gradient, "worst_gradient": name}
+                      "terms_differ": float(difference), "gradients_differ": compare_gradients(folder)}
             workers = {"mindspore": ours, "torch": theirs}
             for task in tasks:
-                seconds = {framework: [] for framework in workers}
-                for round_ in range(rounds + 1):
+                answers = {framework: [] for framework in workers}
+                for _ in range(rounds + 1):
                     for framework, worker in workers.items():
-                        answer = worker.run(task)
-                        seconds[framework] += answer["seconds"] if round_ else []  # the first one compiles
-                        result[f"{framework}_peak_megabytes"] = answer["peak_megabytes"]
-                result[task] = {framework: statistics.median(times) for framework, times in seconds.items()}
+                        answers[framework].append(worker.run(task))
+                result[task] = {framework: summary(each[1:]) for framework, each in answers.items()}  # 0 compiles
+            for framework in workers:
+                result[f"{framework}_peak_megabytes"] = answers[framework][-1]["peak_megabytes"]
     return result
 
 
+def summary(answers: list) -> dict:
+    return {key: statistics.median(answer[key][0] for answer in answers) for key in ("seconds", "processor")}
+
+
 def show(result: dict) -> None:
+    differ = result["gradients_differ"]
     print(f"{result['model']}, batch {result['batch']}, {result['threads']} threads: loss terms differ by "
-          f"{result['terms_differ']:.1e}, gradients by {result['gradients_differ']:.1e} ({result['worst_gradient']}); "
-          f"model built in {result['build']:.1f} s, step compiled in {result['compile']:.1f} s, peak memory "
-          f"{result['mindspore_peak_megabytes']:.0f} MB (PyTorch {result['torch_peak_megabytes']:.0f})")
+          f"{result['terms_differ']:.1e}, gradients by {differ['overall']:.1e} (median {differ['median']:.1e}, worst "
+          f"{differ['worst']:.1e}: {differ['worst_name']})\n  model built in {result['build']:.1f} s, step compiled in "
+          f"{result['compile']:.1f} s, peak memory {result['mindspore_peak_megabytes']:.0f} MB (PyTorch "
+          f"{result['torch_peak_megabytes']:.0f})")
     for task in TASKS:
         if task in result:
             ours, theirs = result[task]["mindspore"], result[task]["torch"]
-            print(f"  {task:14} {ours:8.3f} s   PyTorch {theirs:8.3f} s   ratio {ours / theirs:5.2f}   "
-                  f"{result['batch'] / ours:8.1f} samples/s", flush=True)
+            print(f"  {task:14}{ours['seconds']:8.3f} s   PyTorch {theirs['seconds']:8.3f} s   "
+                  f"ratio {ours['seconds'] / theirs['seconds']:5.2f} (processor time "
+                  f"{ours['processor'] / theirs['processor']:5.2f})   {result['batch'] / ours['seconds']:8.1f} samples/s",
+                  flush=True)
 
 
 def main() -> int:
@@ -87,7 +94,7 @@ def main() -> int:
         show(results[-1])
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    wrong = [r["model"] for r in results if max(r["terms_differ"], r["gradients_differ"]) > TOLERANCE]
+    wrong = [r["model"] for r in results if max(r["terms_differ"], r["gradients_differ"]["median"]) > TOLERANCE]
     if wrong:
         print(f"error: loss terms or gradients differ by more than {TOLERANCE} for {', '.join(wrong)}", file=sys.stderr)
     return 2 if wrong else 0

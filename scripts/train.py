@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from lightclip_ms.cli import EXIT_STOPPED, main_guard
-from lightclip_ms.config import load_config
+from lightclip_ms.config_file import load_config
 from lightclip_ms.launch import default_devices, launch
 
 

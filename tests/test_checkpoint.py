@@ -7,7 +7,8 @@ from mindspore import Tensor
 from safetensors.numpy import save_file
 
 from lightclip_ms import factory
-from lightclip_ms.config import Config, to_dict
+from lightclip_ms.config import Config
+from lightclip_ms.config_file import to_dict
 from lightclip_ms.train import checkpoint
 from lightclip_ms.train.checkpoint import (CheckpointFolder, cell_arrays, load_cell, load_model, load_model_weights,
                                            read_checkpoint, write_checkpoint)

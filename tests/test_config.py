@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from lightclip_ms import factory
-from lightclip_ms.config import Config, from_dict, load_config, to_dict
+from lightclip_ms.config import Config
+from lightclip_ms.config_file import from_dict, load_config, to_dict
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(glob.glob(str(CONFIGS / "*.yaml")))

@@ -19,7 +19,7 @@ MODEL = ModelConfig(  # without batch norm: its statistics would be those of one
     embed_dim=16, context_length=10, vocab_size=600, text_width=16, text_heads=2, text_layers=4)
 # Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
 # zero in exact arithmetic (key biases) into whole steps.
-TRAIN = TrainConfig(lr=1e-2, eps=1e-3, batch_size=PAIRS)
+TRAIN = TrainConfig(lr=1e-2, eps=1e-3, batch_size=PAIRS, amp_level="O0")
 
 
 def make_batch(seed: int) -> tuple[np.ndarray, ...]:

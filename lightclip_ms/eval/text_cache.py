@@ -12,9 +12,10 @@ from lightclip_ms.eval.embed import Embedded, Embedder
 def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
     """`embedder.texts(prompts)`, from the user's cache folder where the same checkpoint embedded the same prompts before.
 
-    `per_second` is None if nothing was computed. Several cards always compute: their caches need not agree.
+    `per_second` is None if nothing was computed. Several cards, whose caches need not
+    agree, and a model in memory always compute.
     """
-    if embedder.world_size > 1:
+    if embedder.world_size > 1 or embedder.towers.checksum is None:
         return embedder.texts(prompts)
     computed = []
 

@@ -7,29 +7,27 @@ from lightclip_ms.data import Tokenizer
 from lightclip_ms.data.transforms import EvalTransform
 
 
-class CheckpointTowers:
-    """Towers of a checkpoint.
+class ModelTowers:
+    """Towers of a model in memory; the caller puts it into evaluation mode.
 
     Attributes:
-        embed_dim, image_size: E and S; name, encoder: of the model and of its image encoder; checksum: the file's SHA-256.
+        embed_dim, image_size: E and S; name, encoder: of the model and of its image encoder.
         preprocess(bytes) -> float32 [3, S, S], tokenize(texts) -> int32 [n, L].
-        model: the `LightCLIP`; scale: its similarity multiplier.
+        model: the `LightCLIP`; checksum: None, the weights may change.
 
-    Raises:
-        FileNotFoundError: no such file. ValueError: no checkpoint, a damaged one, or of an unknown architecture.
+    Args:
+        model: `LightCLIP`.
+        config: its `ModelConfig`.
     """
 
-    def __init__(self, path: str):
-        from lightclip_ms.train.checkpoint import load_model
+    checksum = None
 
-        self.model, config = load_model(path)
-        self.model.set_train(False)
+    def __init__(self, model, config):
+        self.model = model
         self.name, self.encoder = config.name, config.image_encoder
         self.embed_dim, self.image_size = config.embed_dim, config.image_size
-        self.checksum = file_checksum(path)
         self.preprocess = EvalTransform(config.image_size)
         self.tokenize = Tokenizer(config.context_length, config.vocab_size)
-        self.scale = float(np.exp(self.model.logit_scale.asnumpy().item()))
 
     def encode_images(self, images: np.ndarray) -> np.ndarray:
         """float32 [B, 3, S, S] -> float32 [B, E], rows of length 1."""
@@ -38,6 +36,24 @@ class CheckpointTowers:
     def encode_texts(self, ids: np.ndarray) -> np.ndarray:
         """int32 [B, L] -> float32 [B, E], rows of length 1."""
         return self.model.encode_text(ids, normalize=True).asnumpy()
+
+
+class CheckpointTowers(ModelTowers):
+    """Towers of a checkpoint.
+
+    Attributes:
+        checksum: the file's SHA-256; scale: the model's similarity multiplier.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: no checkpoint, a damaged one, or of an unknown architecture.
+    """
+
+    def __init__(self, path: str):
+        from lightclip_ms.train.checkpoint import load_model
+
+        super().__init__(*load_model(path))
+        self.checksum = file_checksum(path)
+        self.scale = float(np.exp(self.model.logit_scale.asnumpy().item()))
 
 
 def file_checksum(path: str) -> str:

@@ -53,13 +53,15 @@ class CrossAttention(nn.Cell):
         channels = image.shape[2]
         per_head = (self.heads, width // self.heads, channels)
         query = self.query(text).reshape(n * slots, self.heads, -1).transpose(1, 0, 2)  # [H, N M, D / H]
-        key = ops.matmul(self.key.weight, self.conv.weight).reshape(per_head)
+        precision = query.dtype
+        image = image.astype(precision)
+        key = ops.matmul(self.key.weight, self.conv.weight).reshape(per_head).astype(precision)
         query = ops.BatchMatMul()(query * per_head[1] ** -0.5, key)  # [H, N M, C]
         query = query.reshape(self.heads, n, slots, channels).transpose(1, 0, 2, 3).reshape(n, -1, channels)
-        weights = ops.softmax(ops.BatchMatMul(transpose_b=True)(query, image), -1)  # [N, H M, P]
-        mean = ops.BatchMatMul()(weights, image).reshape(n, self.heads, slots, channels)
+        scores = ops.BatchMatMul(transpose_b=True)(query, image).astype(mstype.float32)  # [N, H M, P]
+        mean = ops.BatchMatMul()(ops.softmax(scores, -1).astype(precision), image).reshape(n, self.heads, slots, channels)
         mean = mean.transpose(1, 0, 2, 3).reshape(self.heads, n * slots, channels)
-        value = ops.matmul(self.value.weight, self.conv.weight).reshape(per_head)
+        value = ops.matmul(self.value.weight, self.conv.weight).reshape(per_head).astype(precision)
         context = ops.BatchMatMul(transpose_b=True)(mean, value)  # [H, N M, D / H]
         context = context.transpose(1, 0, 2).reshape(n * slots, width) + self.value.bias
         return self.out(context).reshape(text.shape)

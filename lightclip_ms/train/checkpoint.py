@@ -108,7 +108,7 @@ def load_model_weights(model: nn.Cell, path: str | os.PathLike) -> None:
 
 def load_model(path: str | os.PathLike):
     """The `LightCLIP` of a checkpoint in evaluation mode, and its `ModelConfig`."""
-    from lightclip_ms.config import from_dict
+    from lightclip_ms.config_file import from_dict
     from lightclip_ms.factory import create_model
 
     arrays, header = read_checkpoint(path)

@@ -9,11 +9,13 @@ from mindspore import Tensor
 
 from lightclip_ms import backend, factory, losses, parallel
 from lightclip_ms.cli import STOPPED_PREFIX
-from lightclip_ms.config import Config, to_dict
+from lightclip_ms.config import Config
+from lightclip_ms.config_file import to_dict
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.tokenizer import Tokenizer
 from lightclip_ms.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.checkpoint import cell_arrays, load_cell, write_checkpoint
+from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.optim import learning_rate
 from lightclip_ms.train.progress import Rate, progress_line
@@ -22,8 +24,9 @@ from lightclip_ms.train.step import METRICS, TrainStep
 
 _BATCH = ("image", "text", "masked_text", "mlm_positions", "mlm_labels", "mlm_weights")
 _UPDATE_COPIES = ("objective.", "optimizer.adam.objective.", "logit_scale")  # its references to the objective's
-_MAY_CHANGE = {"train.log_every", "train.save_minutes", "train.keep", "data.workers", "data.val", "device",
-               "output_dir", "resume"}  # between a checkpoint and its continuation
+_MAY_CHANGE = {"train.log_every", "train.save_minutes", "train.save_steps", "train.keep", "train.eval_epochs",
+               "train.best_metric", "data.workers", "data.val", "data.zeroshot", "data.zeroshot_classes",
+               "data.zeroshot_templates", "device", "output_dir", "resume"}  # between a checkpoint and its continuation
 
 
 class Stopped(Exception):
@@ -48,6 +51,7 @@ class Trainer:
                               self.world_size)
         self.total_steps = config.train.epochs * self.data.steps_per_epoch
         self.folder = RunFolder(config.output_dir, config, self.rank)
+        self.evaluation = Evaluation(config)
         self.model = factory.create_model(model)
         if config.train.sync_batch_norm:
             synchronize_batch_norm(self.model, self.world_size)
@@ -75,7 +79,8 @@ class Trainer:
             f"{self.data.steps_per_epoch} steps an epoch, {self.total_steps} in all; the first step compiles")
         for epoch in range(self.global_step // self.data.steps_per_epoch, self.config.train.epochs):
             self._run_epoch(epoch)
-        self._export()
+        self._export("model.safetensors", {})
+        self.folder.say(f"trained {self.global_step} steps; model in {self.folder.path / 'model.safetensors'}")
 
     def _request_stop(self, number, frame) -> None:
         self._stop = True
@@ -95,10 +100,23 @@ class Trainer:
                 metrics.asnumpy()
                 self.folder.say(f"first step, with compilation: {time.monotonic() - began:.1f} s")
                 self.rate.start(self.global_step)
-            if self.global_step % train.log_every == 0:
+            if self.global_step % train.log_every == 0 or (train.save_steps and self.global_step % train.save_steps == 0):
                 self._read_metrics()
         self._read_metrics()
+        if train.eval_epochs and ((epoch + 1) % train.eval_epochs == 0 or epoch + 1 == train.epochs):
+            self._evaluate(epoch)
         self._save(epoch)
+
+    def _evaluate(self, epoch: int) -> None:
+        results = self.evaluation.run(self.model)
+        if not results:
+            return
+        self.folder.log_evaluation({"step": self.global_step, "epoch": epoch, **results})
+        self.folder.say(f"epoch {epoch + 1}/{self.config.train.epochs} evaluation: "
+                        + ", ".join(f"{name} {value:.2f}" for name, value in results.items()))
+        metric = self.config.train.best_metric
+        if metric in results and self.folder.is_best(metric, results[metric]):
+            self._export("best.safetensors", {metric: results[metric]})
 
     def _is_first_step(self) -> bool:
         return self.rate.measure(self.global_step + 1) == {}
@@ -131,7 +149,9 @@ class Trainer:
             self._save(records[-1]["epoch"])
             parallel.wait_for_all(self.world_size)  # the launcher ends all ranks when the first one leaves
             raise Stopped(f"{STOPPED_PREFIX} after step {self.global_step}; the same command goes on from there")
-        if time.monotonic() - self._last_save > 60 * self.config.train.save_minutes:
+        train = self.config.train
+        if (train.save_steps and self.global_step % train.save_steps == 0) \
+                or time.monotonic() - self._last_save > 60 * train.save_minutes:
             self._save(records[-1]["epoch"])
 
     def _check_finite(self, record: dict, index) -> None:
@@ -175,12 +195,11 @@ class Trainer:
         self.global_step = header["global_step"]
         self.folder.say(f"going on from {path}, step {self.global_step}")
 
-    def _export(self) -> None:
+    def _export(self, name: str, metrics: dict) -> None:
         """The weights that inference needs, without moments and training-only parts."""
         if self.folder.is_writer:
-            path = self.folder.path / "model.safetensors"
-            write_checkpoint(path, cell_arrays(self.model, "model"), self._header("inference"))
-            self.folder.say(f"trained {self.global_step} steps; model in {path}")
+            header = {**self._header("inference"), "metrics": metrics}
+            write_checkpoint(self.folder.path / name, cell_arrays(self.model, "model"), header)
 
 
 def _flatten(values: dict, prefix: str = "") -> dict:

@@ -11,9 +11,11 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import yaml
+from tensorboardX import SummaryWriter
 
 import lightclip_ms
-from lightclip_ms.config import Config, to_dict
+from lightclip_ms.config import Config
+from lightclip_ms.config_file import to_dict
 from lightclip_ms.train.checkpoint import CheckpointFolder
 
 
@@ -26,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 class RunFolder:
-    """`config.yaml`, `versions.json`, `metrics.jsonl`, `checkpoints/` under one folder.
+    """`config.yaml`, `versions.json`, `metrics.jsonl`, `evaluations.jsonl`, `tensorboard/`, `checkpoints/` in one folder.
 
     Raises:
         OSError: the folder cannot be written.
@@ -36,7 +38,7 @@ class RunFolder:
         self.path = Path(folder)
         self.is_writer = rank == 0
         self.checkpoints = CheckpointFolder(self.path / "checkpoints", config.train.keep)
-        self._metrics = None
+        self._logs = {}
         if self.is_writer:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_aside("config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -48,27 +50,47 @@ class RunFolder:
         os.replace(aside, self.path / name)
 
     def open_metrics(self, global_step: int) -> None:
-        """Continue `metrics.jsonl` after `global_step` steps; lines of later steps belong to work that was lost."""
+        """Continue the logs after `global_step` steps; lines of later steps belong to work that was lost."""
         if not self.is_writer:
             return
-        path = self.path / "metrics.jsonl"
-        kept = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError:  # the line a killed run was writing
-                    continue
-                if record["step"] <= global_step:
-                    kept.append(line + "\n")
-        self._write_aside("metrics.jsonl", "".join(kept))
-        self._metrics = open(path, "a", encoding="utf-8")
+        for name in ("metrics.jsonl", "evaluations.jsonl"):
+            kept = [json.dumps(record) + "\n" for record in self._records(name) if record["step"] <= global_step]
+            self._write_aside(name, "".join(kept))
+            self._logs[name] = open(self.path / name, "a", encoding="utf-8")
+        self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=global_step + 1)
+
+    def _records(self, name: str) -> list[dict]:
+        path = self.path / name
+        records = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:  # the line a killed run was writing
+                continue
+        return records
 
     def log(self, records: list[dict]) -> None:
-        """Append one JSON object a line."""
-        if self._metrics is not None:
-            self._metrics.writelines(json.dumps(record) + "\n" for record in records)
-            self._metrics.flush()
+        """Append training metrics, one JSON object a line, each with its `step`."""
+        self._append("metrics.jsonl", "train", records)
+
+    def log_evaluation(self, record: dict) -> None:
+        """Append one evaluation."""
+        self._append("evaluations.jsonl", "evaluation", [record])
+
+    def _append(self, name: str, board: str, records: list[dict]) -> None:
+        if not self.is_writer:
+            return
+        self._logs[name].writelines(json.dumps(record) + "\n" for record in records)
+        self._logs[name].flush()
+        for record in records:
+            for key, value in record.items():
+                if key != "step":
+                    self._board.add_scalar(f"{board}/{key}", value, record["step"])
+        self._board.flush()
+
+    def is_best(self, metric: str, value: float) -> bool:
+        """Whether no logged evaluation has a larger `metric`; False on ranks that do not write."""
+        return self.is_writer and value >= max(record.get(metric, value) for record in self._records("evaluations.jsonl"))
 
     def say(self, text: str) -> None:
         """One line on the screen, from rank 0."""

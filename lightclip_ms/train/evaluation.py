@@ -1,0 +1,51 @@
+"""Evaluation while training, on all cards: retrieval on `data.val`, zero-shot classification on `data.zeroshot`."""
+from mindspore import nn
+
+from lightclip_ms import parallel
+from lightclip_ms.config import Config
+from lightclip_ms.eval.caption_sets import open_captions
+from lightclip_ms.eval.cards import join_cards
+from lightclip_ms.eval.embed import Embedder
+from lightclip_ms.eval.labelled import match_classes, open_labelled
+from lightclip_ms.eval.prompts import load_class_names, load_templates
+from lightclip_ms.eval.run import embed_captions, evaluate_zeroshot, score_retrieval
+from lightclip_ms.eval.towers import ModelTowers
+
+BATCH_SIZE = 64
+
+
+class Evaluation:
+    """The evaluations a configuration asks for; data sets are opened, and refused, before training starts.
+
+    Raises:
+        FileNotFoundError, ValueError: a set or a list of names is missing or unusable.
+    """
+
+    def __init__(self, config: Config):
+        data = config.data
+        self._model_config, self._workers = config.model, data.workers
+        self._captions = open_captions(data.val, data.csv_image_key, data.csv_caption_key) if data.val else None
+        self._labelled = open_labelled(data.zeroshot) if data.zeroshot else None
+        if self._labelled is not None:
+            self._classes = match_classes(self._labelled, load_class_names(data.zeroshot_classes))
+            self._templates = load_templates(data.zeroshot_templates)
+
+    def run(self, model: nn.Cell) -> dict[str, float]:
+        """Recalls, their mean, and accuracies in percent; empty if nothing is configured. `model` stays in its mode."""
+        if self._captions is None and self._labelled is None:
+            return {}
+        cards = join_cards()
+        statistics = [parameter for parameter in model.get_parameters() if not parameter.requires_grad]
+        parallel.copy_from_first(statistics, cards.world_size)  # batch norm's; card 0's are those of the checkpoint
+        training = model.training
+        model.set_train(False)
+        embedder = Embedder(ModelTowers(model, self._model_config), BATCH_SIZE, self._workers, cards)
+        results = {}
+        if self._captions is not None:
+            results |= score_retrieval(embed_captions(embedder, self._captions))
+        if self._labelled is not None:
+            results |= evaluate_zeroshot(embedder, self._labelled, self._classes, self._templates)
+        model.set_train(training)
+        return {name: value for name, value in results.items()
+                if name.split("_R@")[0] in ("image_to_text", "text_to_image")
+                or name in ("mean_recall", "top1", "top5", "mean_per_class")}
