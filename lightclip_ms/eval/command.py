@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from lightclip_ms import backend
@@ -37,10 +38,10 @@ def open_embedder(checkpoint: str, args: argparse.Namespace) -> Embedder:
 
 
 def find_checkpoint(path: str) -> str:
-    """The file itself, or the newest checkpoint of a run's folder."""
+    """The file itself, or of a run's folder the newest training checkpoint, else the exported model."""
     if not os.path.isdir(path):
         return path
-    found = sorted([*Path(path).glob("*.safetensors"), *Path(path).glob("checkpoints/*.safetensors")])
+    found = sorted(Path(path).glob("checkpoints/*.safetensors")) or sorted(Path(path).glob("*.safetensors"))
     if not found:
         raise FileNotFoundError(f"{path}: no *.safetensors in this folder or its checkpoints/")
     return str(found[-1])
@@ -64,4 +65,12 @@ def write_text(path: str, text: str) -> None:
     """Write aside, then rename."""
     aside = f"{path}.{os.getpid()}.tmp"
     Path(aside).write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def write_array(path: str, array) -> None:
+    """Write a `.npy` file aside, then rename."""
+    aside = f"{path}.{os.getpid()}.tmp"
+    with open(aside, "wb") as file:
+        np.save(file, array, allow_pickle=False)
     os.replace(aside, path)

@@ -29,6 +29,22 @@ class ImageFiles:
         return self._paths[index].read_bytes()
 
 
+class Subset:
+    """The images `indices` of a set."""
+
+    def __init__(self, images, indices: np.ndarray):
+        self._images, self._indices = images, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def key(self, index: int) -> str:
+        return self._images.key(int(self._indices[index]))
+
+    def read(self, index: int):
+        return self._images.read(int(self._indices[index]))
+
+
 class ImageShards:
     """The samples of WebDataset shards that hold an image and a member with the ending `companion`.
 

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Ask a model about pictures: which of --texts fits each, which pictures fit --retrieve, or just their --embeddings.
+
+Pictures are files or folders. Works from a training checkpoint, an exported model or a run's folder.
+
+  predict.py --checkpoint model.safetensors cat.jpg --texts "a cat" "a dog"
+  predict.py --checkpoint model.safetensors holiday/ --retrieve "a boat on a lake" --out found.png
+"""
+import argparse
+import json
+
+import numpy as np
+
+from lightclip_ms.cli import main_guard
+from lightclip_ms.eval import command, figures, predict
+
+
+@main_guard
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_checkpoint_option(parser)
+    parser.add_argument("pictures", nargs="+", help="image files and folders")
+    parser.add_argument("--texts", nargs="+", help="texts to choose from; prints their probabilities")
+    parser.add_argument("--json", action="store_true", help="print the probabilities as JSON")
+    parser.add_argument("--retrieve", metavar="QUERY", help="show the pictures that fit this text best")
+    parser.add_argument("--count", type=int, default=5, help="pictures to retrieve (default %(default)s)")
+    parser.add_argument("--out", default="retrieved.png", help="PNG file for --retrieve (default %(default)s)")
+    parser.add_argument("--embeddings", metavar="NPY", help="write the pictures' normalised embeddings [N, E] to this file")
+    command.add_run_options(parser)
+    args = parser.parse_args()
+    if not (args.texts or args.retrieve or args.embeddings):
+        raise ValueError("nothing to do: give --texts, --retrieve or --embeddings")
+
+    images = predict.open_images(args.pictures)
+    embedder = command.open_embedder(args.checkpoint, args)
+    embedded = embedder.images(images)
+    names = [images.key(int(index)) for index in embedded.kept]
+    if args.texts:
+        print(_table(names, args.texts, predict.probabilities(
+            embedded.features, embedder.texts(args.texts).features, embedder.towers.scale), args.json))
+    if args.retrieve:
+        found = predict.best_images(embedded, embedder.texts([args.retrieve]).features[0], args.count)
+        for index, cosine in found:
+            print(f"{cosine:+.3f}  {images.key(index)}")
+        row = {"caption": args.retrieve, "note": f"best of {len(names)}", "right": [False] * len(found),
+               "pictures": [images.read(index) for index, _ in found]}
+        figures.save_figure(figures.retrieved_examples([row], columns=len(found)), args.out)
+        print(args.out)
+    if args.embeddings:
+        command.write_array(args.embeddings, embedded.features.astype(np.float32))
+        print(f"{args.embeddings}: {list(embedded.features.shape)}")
+
+
+def _table(names: list[str], texts: list[str], probabilities: np.ndarray, as_json: bool) -> str:
+    """Texts of each picture, the most probable first."""
+    if as_json:
+        return json.dumps({name: dict(zip(texts, row.tolist())) for name, row in zip(names, probabilities)}, ensure_ascii=False)
+    lines = []
+    for name, row in zip(names, probabilities):
+        lines += [name, *(f"  {100 * row[index]:6.2f} %  {texts[index]}" for index in np.argsort(-row, kind="stable"))]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
