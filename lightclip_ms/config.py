@@ -121,6 +121,7 @@ class TrainConfig:
     """Recipe of paper section 4.1."""
     epochs: int = 32
     batch_size: int = 512  # pairs on one card
+    accumulate: int = 1  # parts of a card's batch that are in memory one at a time, see train/accumulate.py
     lr: float = 5e-4
     warmup: float = 0.05  # share of all steps
     weight_decay: float = 0.1
@@ -140,7 +141,7 @@ class TrainConfig:
     keep: int = 3  # checkpoints
 
     def __post_init__(self):
-        for key in ("epochs", "batch_size", "log_every", "keep"):
+        for key in ("epochs", "batch_size", "accumulate", "log_every", "keep"):
             require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "use at least 1")
         for key in ("lr", "eps", "clip_norm", "save_minutes"):
             require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "use a positive number")
@@ -149,6 +150,8 @@ class TrainConfig:
         require(self.amp_level in ("O0", "O2"), "train.amp_level", self.amp_level, "use O0 or O2")
         require(self.amp_dtype in ("float16", "bfloat16"), "train.amp_dtype", self.amp_dtype,
                  "use float16 or bfloat16")
+        require(self.batch_size % self.accumulate == 0, "train.accumulate", self.accumulate,
+                f"it must divide train.batch_size ({self.batch_size})")
         for key in ("save_steps", "eval_epochs"):
             require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "use 0 or more")
         require(self.best_metric in ("mean_recall", "top1"), "train.best_metric", self.best_metric,

@@ -76,7 +76,7 @@ def _parse_override(text: str) -> dict:
     key, sign, value = text.partition("=")
     if not sign or not key:
         raise ValueError(f"{text!r}: an override is written key=value, for example train.batch_size=64")
-    parsed = yaml.safe_load(value)
+    parsed = yaml.safe_load(value) if value else ""
     for name in reversed(key.split(".")):
         parsed = {name: parsed}
     return parsed

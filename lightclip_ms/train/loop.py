@@ -14,6 +14,7 @@ from lightclip_ms.config_file import to_dict
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.tokenizer import Tokenizer
 from lightclip_ms.sync_batch_norm import synchronize_batch_norm
+from lightclip_ms.train.accumulate import AccumulatedStep
 from lightclip_ms.train.checkpoint import cell_arrays, load_cell, write_checkpoint
 from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
@@ -56,7 +57,8 @@ class Trainer:
         if config.train.sync_batch_norm:
             synchronize_batch_norm(self.model, self.world_size)
         self.objective = Objective(self.model, config.loss, self.rank, self.world_size)
-        self.step = TrainStep(self.objective, config.train, self.world_size)
+        step = AccumulatedStep if config.train.accumulate > 1 else TrainStep
+        self.step = step(self.objective, config.train, self.world_size)
         self.global_step = 0
         self.rate = Rate(config.train.batch_size * self.world_size, self.total_steps)
         self._stop = False

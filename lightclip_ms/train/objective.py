@@ -34,6 +34,7 @@ class Objective(nn.Cell):
         self.gather = parallel.make_gather(rank, world_size)
         self.sum_over_cards = parallel.Sum(world_size)
         visual, text = model.visual, model.text
+        self.patches = (visual.image_size // visual.stage_strides[3]) ** 2
         self.token_projection = TokenProjection(visual.stage_channels[3], text.width) if config.token_weight else None
         self.mlm_heads = MaskedLanguageHeads(
             visual.stage_channels, text.width, text.heads, text.vocab_size) if config.mlm_weight else None
@@ -51,30 +52,63 @@ class Objective(nn.Cell):
         Returns:
             (loss, float32 [5] of `TERMS`), whose means over cards are those of one card with the whole batch.
         """
-        images = ((pixels.astype(ms.float32) - self.pixel_mean) * self.pixel_scale).transpose(0, 3, 1, 2)
-        image_stages, image_tokens, image = self.model.visual.forward_features(images)
-        text_stages, masked_stages, text_features = self._encode_texts(text, masked_text)
-        valid = losses.word_mask(text, self.model.text.sot_id, self.model.text.eot_id)
-        counts = ops.stack((losses.token_alignment_count(valid, image_tokens.shape[1], self.config.normalizer),
-                            mlm_weights.sum()))
-        totals = self.sum_over_cards(counts)
+        image, text_features, token, mlm, collapse = self.encode(
+            pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, self.totals(text, mlm_weights))
+        instance = self.instance(image, text_features, phase)
+        return self.combine(instance, token, mlm, collapse)
 
-        instance = self._instance(image, text_features, phase)
-        loss = self.config.instance_weight * instance
+    def totals(self, text, mlm_weights):
+        """What the token and MLM losses of all cards divide by, float32 [2], from this card's batch."""
+        return self.sum_over_cards(self._counts(text, mlm_weights))
+
+    def encode(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, totals):
+        """Features of a batch or of a part of one, and the losses that are sums over pairs.
+
+        Returns:
+            image and text features [N, E], token loss, MLM loss, token collapse. Summed over the parts of a card's
+            batch, the mean over cards of both losses is that of one card with the whole batch.
+        """
+        image_stages, image_tokens, image = self.model.visual.forward_features(self.normalize(pixels))
+        text_stages, masked_stages, text_features = self._encode_texts(text, masked_text)
+        counts = self._counts(text, mlm_weights)
         token = mlm = collapse = ops.zeros((), ms.float32)
         if self.token_projection is not None:
             projected = self.token_projection(image_tokens)
+            valid = self._words(text)
             token = losses.token_alignment_loss(projected, text_stages[3], valid, self.config.normalizer)
             token = token * losses.card_weight(counts[0], totals[0], self.world_size)
             collapse = losses.token_collapse(projected)
-            loss = loss + self.config.token_weight * token
         if self.mlm_heads is not None:
             text_logits, fused_logits = self.mlm_heads(masked_stages, image_stages, mlm_positions)
             mlm = (losses.mlm_loss(text_logits, mlm_labels, mlm_weights)
                    + losses.mlm_loss(fused_logits, mlm_labels, mlm_weights)) / 2
             mlm = mlm * losses.card_weight(counts[1], totals[1], self.world_size)
-            loss = loss + self.config.mlm_weight * mlm
+        return image, text_features, token, mlm, collapse
+
+    def instance(self, image, text, phase):
+        """Eq. 2-9 over the features of all cards, both towers' in one gather."""
+        both = self.gather(ops.concat((image.astype(ms.float32), text.astype(ms.float32)), 1))
+        width = image.shape[1]
+        return losses.instance_loss(
+            image, text, self.model.logit_scale.exp(), phase, self.config.delta, both[:, :width], both[:, width:],
+            self.rank * image.shape[0], self.config.source)
+
+    def combine(self, instance, token, mlm, collapse):
+        """Eq. 1: (loss, float32 [5] of `TERMS`)."""
+        config = self.config
+        loss = config.instance_weight * instance + config.token_weight * token + config.mlm_weight * mlm
         return loss, ops.stack((loss, instance, token, mlm, collapse))
+
+    def normalize(self, pixels):
+        """uint8 [N, S, S, 3] -> float32 [N, 3, S, S] as the encoders take it."""
+        return ((pixels.astype(ms.float32) - self.pixel_mean) * self.pixel_scale).transpose(0, 3, 1, 2)
+
+    def _words(self, text):
+        return losses.word_mask(text, self.model.text.sot_id, self.model.text.eot_id)
+
+    def _counts(self, text, mlm_weights):
+        return ops.stack((losses.token_alignment_count(self._words(text), self.patches, self.config.normalizer),
+                          mlm_weights.sum()))
 
     def _encode_texts(self, text, masked_text):
         """Stages of the clean and of the masked texts, and the clean texts' features, in one pass of 2N texts."""
@@ -88,11 +122,3 @@ class Objective(nn.Cell):
             clean += (stage[:count],)
             masked += (stage[count:],)
         return clean, masked, features[:count]
-
-    def _instance(self, image, text, phase):
-        """Eq. 2-9 over the features of all cards, both towers' in one gather."""
-        both = self.gather(ops.concat((image.astype(ms.float32), text.astype(ms.float32)), 1))
-        width = image.shape[1]
-        return losses.instance_loss(
-            image, text, self.model.logit_scale.exp(), phase, self.config.delta, both[:, :width], both[:, width:],
-            self.rank * image.shape[0], self.config.source)
