@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import official_layouts
 from demo_folder import SETTINGS, demo_folder
 from lightclip_ms.config import ModelConfig
 from lightclip_ms.eval.word_matching import PROJECTION
@@ -89,6 +90,20 @@ def test_zeroshot(work, start):
                     data / "colours.txt", "--templates", data / "colours_templates.txt", "--json", output)
     result = json.loads(output.read_text())
     assert f"top-1 {result['top1']:.2f} %" in printed and result["images"] == 500 and result["templates"] == 16
+
+
+def test_the_papers_tables(work, start):
+    official_layouts.cifar10(work / "sets")
+    official_layouts.flickr30k(work / "sets")
+    printed = start("eval_all.py", "--checkpoint", work / "run", "--data-root", work / "sets", "--out", work / "report",
+                    "--sets", "cifar10", "flickr30k", "coco", "--batch-size", 16)
+    assert printed.strip() == (work / "report" / "report.md").read_text().strip()
+    assert "| LightCLIP (paper) | 35.0 |" in printed and "coco: put dataset_coco.json" in printed
+    report = json.loads((work / "report" / "report.json").read_text())
+    ours = report["tables"][1]["rows"][-1]
+    assert ours[0] == "this checkpoint" and ours[1][1] == report["results"]["cifar10"]["top1"] and ours[1][0] is None
+    assert report["results"]["flickr30k"]["captions"] == 15 and "eval_all.py" in report["command"]
+    assert (work / "report" / "report.csv").read_text().startswith("table,method,column,value\n1,CLIP (paper),Top-1,30.8")
 
 
 def test_pictures_and_predictions(work, start):

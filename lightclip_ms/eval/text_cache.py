@@ -1,9 +1,11 @@
 """Embeddings of class prompts, kept between runs: the prompts of one ImageNet evaluation are 80,000 texts."""
 import hashlib
 import json
+from importlib import metadata
 
 import numpy as np
 
+import lightclip_ms
 from lightclip_ms.data.cache import cached_arrays
 from lightclip_ms.data.skipped import SkipReport
 from lightclip_ms.eval.embed import Embedded, Embedder
@@ -12,8 +14,8 @@ from lightclip_ms.eval.embed import Embedded, Embedder
 def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
     """`embedder.texts(prompts)`, from the user's cache folder where the same checkpoint embedded the same prompts before.
 
-    `per_second` is None if nothing was computed. Several cards, whose caches need not
-    agree, and a model in memory always compute.
+    `per_second` is None if nothing was computed. Several cards, whose caches need not agree, and a model in memory
+    always compute.
     """
     if embedder.world_size > 1 or embedder.towers.checksum is None:
         return embedder.texts(prompts)
@@ -23,7 +25,8 @@ def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
         computed.append(embedder.texts(prompts))
         return {"features": computed[0].features}
 
-    # The batch size belongs to the identity: it may change the last digit, and a result must not depend on the cache.
-    identity = json.dumps([embedder.towers.checksum, embedder.batch_size, prompts])
+    # Whatever may change the last digit belongs to the identity: a result must not depend on the cache.
+    identity = json.dumps([embedder.towers.checksum, embedder.batch_size, lightclip_ms.__version__,
+                           metadata.version("mindspore"), prompts])
     features = cached_arrays(f"prompts/{hashlib.sha256(identity.encode()).hexdigest()[:32]}", [], compute)["features"]
     return computed[0] if computed else Embedded(features, np.arange(len(prompts)), len(prompts), SkipReport(), None)
