@@ -61,7 +61,7 @@ class _AddPart(nn.Cell):
 
     def construct(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, totals, image_grad, text_grad):
         batch = (pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights)
-        gradients, sums = self.grad(batch, totals, image_grad, text_grad)
+        gradients, (sums,) = self.grad(batch, totals, image_grad, text_grad)
         for buffer, gradient in zip(self.buffers, gradients):
             ops.assign_add(buffer, gradient.astype(ms.float32))
         return sums
