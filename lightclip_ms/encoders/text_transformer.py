@@ -62,7 +62,7 @@ class TextTransformer(nn.Cell):
     def _at_end_of_text(self, x, ids):
         """The row of x [N, L, D] at the first end-of-text token: [N, D]."""
         is_end = ops.equal(ids, self.eot_id).astype(mstype.float32)
-        first = (self._positions + (1 - is_end) * self.context_length).min(axis=1, keepdims=True)
+        first = ops.amin(self._positions + (1 - is_end) * self.context_length, 1, keepdims=True)
         pick = ops.equal(self._positions, first).astype(x.dtype)  # [N, L], a single 1 in each row
         return ops.BatchMatMul()(pick.expand_dims(1), x).reshape(x.shape[0], self.width)
 
