@@ -79,6 +79,7 @@ def _work(path, size, batch_size, config, free, ready, memory, seed) -> None:
     source, tokenizer, augment_text = open_pairs(path), Tokenizer(), TextAugment(config.text_p, config.wordnet)
     rng, generator, seconds = random.Random(seed), np.random.default_rng(seed), {}
     slots = np.frombuffer(memory, np.uint8).reshape(-1, batch_size, size, size, 3)
+    cpu = time.process_time()
     while (slot := free.get()) is not None:
         captions = []
         for row in range(batch_size):
@@ -86,7 +87,8 @@ def _work(path, size, batch_size, config, free, ready, memory, seed) -> None:
             slots[slot, row] = augment(pair.image, size, config, rng, seconds)
             captions.append(augment_text(pair.caption, generator))
         text = tokenizer(captions)
-        ready.put((slot, text, mask_tokens(text, generator)))
+        ready.put((slot, text, mask_tokens(text, generator), time.process_time() - cpu))
+        cpu = time.process_time()
 
 
 class PilPipeline:
@@ -104,18 +106,20 @@ class PilPipeline:
             worker.start()
         self._slots = list(range(slots))
 
-    def run(self) -> float:
-        """Images a second of one epoch, its remainder dropped, by processes that are already there."""
+    def run(self) -> tuple[float, float]:
+        """Images a second of one epoch, its remainder dropped, by processes that are already there; CPU seconds of all."""
         batches = self._batches
         waiting = iter(range(batches))
         for slot, _ in zip(self._slots, waiting):
             self._free.put(slot)
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), 0.0
         for _ in range(batches):
-            slot, *_ = self._ready.get()
+            slot, _, _, seconds = self._ready.get()
+            cpu += seconds
             if next(waiting, None) is not None:
                 self._free.put(slot)
-        return batches * self._batch_size / (time.perf_counter() - start)
+        images = batches * self._batch_size
+        return images / (time.perf_counter() - start), cpu / images
 
     def close(self) -> None:
         for _ in self._workers:

@@ -64,12 +64,12 @@ class OurPipeline:
         self._data = TrainData(DataConfig(train=path, workers=workers), Tokenizer(), SIZE, BATCH)
         self._epoch = 0
 
-    def run(self) -> float:
-        """Images a second of one epoch, from starting its threads to the last batch."""
-        start = time.perf_counter()
+    def run(self) -> tuple[float, float]:
+        """Images a second of one epoch, from starting its threads to the last batch; CPU seconds an image."""
+        start, cpu = time.perf_counter(), time.process_time()
         images = sum(len(batch["index"]) for batch in self._data.epoch(self._epoch))
         self._epoch += 1
-        return images / (time.perf_counter() - start)
+        return images / (time.perf_counter() - start), (time.process_time() - cpu) / images
 
 
 def our_stages(path: str, samples: int) -> dict[str, float]:
@@ -119,6 +119,17 @@ def pil_stages(path: str, samples: int) -> dict[str, float]:
     return {stage: 1e3 * total / samples for stage, total in seconds.items()}
 
 
+def print_turns(turns: dict[str, list[tuple[float, float]]]) -> None:
+    medians = []
+    for name, found in turns.items():
+        speeds, seconds = zip(*found)
+        medians.append((statistics.median(speeds), statistics.median(seconds)))
+        print(f"{name:<14} {medians[-1][0]:6.0f} images/s ({min(speeds):.0f} to {max(speeds):.0f}), "
+              f"{1e3 * medians[-1][1]:.2f} ms of CPU an image")
+    (ours, our_cpu), (pillow, pillow_cpu) = medians
+    print(f"ratio          {ours / pillow:6.2f} in images/s, {pillow_cpu / our_cpu:.2f} in CPU time")
+
+
 def print_stages(title: str, stages: dict[str, float]) -> None:
     print(f"{title}: {sum(stages.values()):.2f} ms an image in one thread")
     for stage, milliseconds in stages.items():
@@ -146,15 +157,13 @@ def main() -> int:
               f"batches of {BATCH}")
         ours = OurPipeline(path, arguments.workers)
         pillow = PilPipeline(path, SIZE, BATCH, arguments.workers, AugmentConfig())
-        speeds = {"lightclip_ms": [], "Pillow": []}
+        turns = {"lightclip_ms": [], "Pillow": []}
         for number in range(arguments.rounds + 1):
             for name, run in (("lightclip_ms", ours.run), ("Pillow", pillow.run)):
-                speed = run()
-                speeds[name] += [speed] if number else []        # the first round starts workers and fills caches
+                turn = run()
+                turns[name] += [turn] if number else []          # the first round starts workers and fills caches
         pillow.close()
-        for name, found in speeds.items():
-            print(f"{name:<14} {statistics.median(found):7.0f} images/s   ({min(found):.0f} to {max(found):.0f})")
-        print(f"ratio          {statistics.median(speeds['lightclip_ms']) / statistics.median(speeds['Pillow']):7.2f}")
+        print_turns(turns)
         print_stages("lightclip_ms", our_stages(path, 1000))
         print_stages("Pillow", pil_stages(path, 300))
     return 0
