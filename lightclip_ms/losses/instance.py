@@ -8,7 +8,7 @@ from mindspore import Tensor, ops
 from lightclip_ms.losses.vectors import l2_normalize, log_sum_exp, promote
 
 SOURCES = ("logits", "cosine", "probs")
-_EXCLUDED = -1e30  # stands for Eq. 8's -inf: the same softmax, and no NaN from inf - inf
+_EXCLUDED = 1e30  # subtracted, it stands for Eq. 8's -inf: the same softmax, and no NaN from inf - inf
 
 
 def label_phase(epoch, epochs, r1=0.33, r2=0.66) -> int:
@@ -47,8 +47,9 @@ def soft_targets(logits, phase, delta=0.2, offset=0, source="logits"):
     phase = Tensor(phase, ms.int32) if isinstance(phase, int) else phase
     if source == "probs":
         scores = ops.softmax(scores, -1)
-    negatives = ops.softmax(ops.where(positive, ops.full_like(scores, _EXCLUDED), scores), -1)  # Eq. 8
-    negatives = ops.where(phase == 2, negatives, ops.ones_like(scores) / (columns - 1))  # Eq. 7 or 6
+    # Numbers, not tensors of scores' shape: those would be constants of the graph, and there N * G is large.
+    negatives = ops.softmax(scores - _EXCLUDED * positive.astype(scores.dtype), -1)  # Eq. 8
+    negatives = ops.where(phase == 2, negatives, ops.ones((), dtype=scores.dtype) / (columns - 1))  # Eq. 7 or 6
     moved = ops.where(phase == 0, ops.zeros((), dtype=scores.dtype), Tensor(delta, scores.dtype))
     return ops.stop_gradient(ops.where(positive, 1.0 - moved, moved * negatives))
 
