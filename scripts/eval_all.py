@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The paper's Tables 1 to 3 for one checkpoint: every data set found under --data-root.
 
-Writes report.md, report.json and report.csv into --out, beside the paper's numbers for the same image encoder. Data sets
-that are absent are listed with where to put them. Under msrun the cards share the work and the result is the same.
+Writes report.md, report.json and report.csv into --out, beside the paper's numbers for the same image encoder. Data
+sets that are absent are listed with where to put them. Under msrun the cards share the work, the result is the same.
 """
 import argparse
 import os
@@ -19,7 +19,8 @@ def main() -> None:
     parser.add_argument("--data-root", required=True, help="folder that holds the data sets' folders")
     parser.add_argument("--out", required=True, help="folder for the report")
     known = [*suite.CLASSIFICATION, *suite.RETRIEVAL]
-    parser.add_argument("--sets", nargs="+", default=known, metavar="SET", help=f"some of: {' '.join(known)} (default all)")
+    parser.add_argument("--sets", nargs="+", default=known, metavar="SET",
+                        help=f"some of: {' '.join(known)} (default all)")
     parser.add_argument("--templates", nargs="+", default=[], metavar="SET=FILE", help="prompts instead of a set's own")
     args = parser.parse_args()
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Image-text retrieval by any checkpoint: recall at 1, 5 and 10 in both directions.
 
---data is a pattern of WebDataset shards (image + .txt), a CSV/TSV table (rows that name the same image are its captions),
-or a captions JSON file as Karpathy's splits or COCO's own, with --images. Ties count against the model. Under msrun the
-cards share the work and the result is the same.
+--data is a pattern of WebDataset shards (image + .txt), a CSV/TSV table (rows that name the same image are its
+captions), or a captions JSON file as Karpathy's splits or COCO's own, with --images. Ties count against the model.
+Under msrun the cards share the work and the result is the same.
 """
 import argparse
 from pathlib import Path
@@ -21,7 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_checkpoint_option(parser)
     command.add_run_options(parser)
-    parser.add_argument("--data", required=True, help="shards ('DIR/val.tar', 'DIR/{0..3}.tar'), table.csv or captions.json")
+    parser.add_argument("--data", required=True,
+                        help="shards ('DIR/val.tar', 'DIR/{0..3}.tar'), table.csv or captions.json")
     parser.add_argument("--image-key", default="filepath", help="image column of a table (default %(default)s)")
     parser.add_argument("--caption-key", default="title", help="caption column of a table (default %(default)s)")
     parser.add_argument("--images", help="folder of a JSON file's images (default: the file's own)")

@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--classnames", help="names, one a line (or 'folder<TAB>name'), a YAML file, or a built-in set "
                         f"({', '.join(prompts.built_in())}); default: the class folders' names")
     parser.add_argument("--templates", default="plain",
-                        help="prompts with {} for the name: a text or YAML file, or a built-in set (default %(default)s)")
+                        help="prompts with {} for the name: text or YAML file, or a built-in set (default %(default)s)")
     parser.add_argument("--json", help="also write the result to this file")
     args = parser.parse_args()
 
@@ -32,9 +32,10 @@ def main() -> None:
     result = evaluate_zeroshot(embedder, dataset, names, templates)
     if not embedder.is_first:
         return
-    print(f"top-1 {result['top1']:.2f} %   top-5 {result['top5']:.2f} %   mean per class {result['mean_per_class']:.2f} %"
-          f"   (chance {result['chance_top1']:.2f} %; {result['images']} images, {result['classes']} classes, "
-          f"{result['templates']} templates; {result['images_per_second']} images/s)")
+    print(f"top-1 {result['top1']:.2f} %   top-5 {result['top5']:.2f} %   "
+          f"mean per class {result['mean_per_class']:.2f} %   (chance {result['chance_top1']:.2f} %; "
+          f"{result['images']} images, {result['classes']} classes, {result['templates']} templates; "
+          f"{result['images_per_second']} images/s)")
     if result["skipped"]:
         print(f"skipped: {result['skipped']}")
     if args.json:

@@ -25,8 +25,8 @@ def main() -> None:
     projection = word_matching.read_projection(command.find_checkpoint(args.checkpoint))
     towers = command.open_embedder(args.checkpoint, args).towers
     matches, grid = word_matching.match_caption(towers, images.read(0), args.text, projection)
-    figures.save_figure(
-        picture_grid.matching_figure(picture_grid.central_square(Image.open(args.image)), args.text, matches, grid), args.out)
+    picture = picture_grid.central_square(Image.open(args.image))
+    figures.save_figure(picture_grid.matching_figure(picture, args.text, matches, grid), args.out)
     for match in matches:
         print(f"{match.word:<20} row {match.patch[0] + 1}, column {match.patch[1] + 1} of {grid} x {grid}   "
               f"cosine {match.cosine:+.3f}")

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--retrieve", metavar="QUERY", help="show the pictures that fit this text best")
     parser.add_argument("--count", type=int, default=5, help="pictures to retrieve (default %(default)s)")
     parser.add_argument("--out", default="retrieved.png", help="PNG file for --retrieve (default %(default)s)")
-    parser.add_argument("--embeddings", metavar="NPY", help="write the pictures' normalised embeddings [N, E] to this file")
+    parser.add_argument("--embeddings", metavar="NPY", help="write the pictures' normalised embeddings [N, E] here")
     command.add_run_options(parser)
     args = parser.parse_args()
     if not (args.texts or args.retrieve or args.embeddings):
@@ -54,7 +54,8 @@ def main() -> None:
 def _table(names: list[str], texts: list[str], probabilities: np.ndarray, as_json: bool) -> str:
     """Texts of each picture, the most probable first."""
     if as_json:
-        return json.dumps({name: dict(zip(texts, row.tolist())) for name, row in zip(names, probabilities)}, ensure_ascii=False)
+        by_name = {name: dict(zip(texts, row.tolist())) for name, row in zip(names, probabilities)}
+        return json.dumps(by_name, ensure_ascii=False)
     lines = []
     for name, row in zip(names, probabilities):
         lines += [name, *(f"  {100 * row[index]:6.2f} %  {texts[index]}" for index in np.argsort(-row, kind="stable"))]

@@ -119,7 +119,8 @@ def _add_sample(tar: tarfile.TarFile, key: str, sample: splits.Sample) -> None:
     described = {"background": sample.scene.background, "caption": sample.caption,
                  "emojis": [{"name": item.emoji.name, "noun": item.emoji.noun, "size": item.size,
                              "rotation": item.rotation, "place": item.place} for item in sample.scene.items]}
-    parts = {"jpg": buffer.getvalue(), "json": json.dumps(described, sort_keys=True).encode(), "txt": sample.caption.encode()}
+    parts = {"jpg": buffer.getvalue(), "json": json.dumps(described, sort_keys=True).encode(),
+             "txt": sample.caption.encode()}
     if sample.label is not None:
         parts["cls"] = str(sample.label).encode()
     for extension, content in parts.items():

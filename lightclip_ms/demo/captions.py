@@ -16,7 +16,8 @@ PAIR_PLAIN = ("{thing} on {a_colour} background", "a picture of {thing} on {a_co
 PLACED = ("{thing} {place} of {a_colour} background", "{thing} {place} of {a_colour} picture",
           "{a_colour} background with {thing} {place}", "{there_is} {thing} {place} of the {colour} background",
           "{place} of {a_colour} picture {there_is} {thing}")
-BESIDE = ("{first} to the left of {second}", "{second} to the right of {first}", "{first} on the left and {second} on the right")
+BESIDE = ("{first} to the left of {second}", "{second} to the right of {first}",
+          "{first} on the left and {second} on the right")
 ABOVE = ("{first} above {second}", "{second} below {first}", "{first} at the top and {second} at the bottom")
 UNORDERED = ("{first} and {second}", "{second} next to {first}", "{first} together with {second}")
 # Facts are left out now and then: where size and place alone tell pictures apart, nobody has to look at the emoji.
@@ -34,7 +35,8 @@ class Said:
 
 def with_article(article: str, words: str) -> str:
     """`words` after its article, "a" becoming "an" before a vowel's sound."""
-    if article == "a" and words.startswith(("a", "e", "i", "o", "u", "hour", "x-ray")) and not words.startswith(("uni", "one")):
+    vowel = words.startswith(("a", "e", "i", "o", "u", "hour", "x-ray")) and not words.startswith(("uni", "one"))
+    if article == "a" and vowel:
         article = "an"
     return f"{article} {words}".strip()
 
@@ -70,7 +72,8 @@ def describe(scene: Scene, rng: np.random.Generator) -> tuple[str, Said]:
     place = item.place if rng.random() < (0.15 if item.place == (0, 0) else SAID) else None
     template = _pick(rng, PLAIN if place is None else PLACED)
     plural = item.emoji.article == "some" and item.emoji.noun.endswith("s")
-    slots |= {"there_is": "there are" if plural else "there is", "thing": thing, "place": PLACES[item.place] + (" side" if item.place in ((0, -1), (0, 1)) else "")}
+    side = " side" if item.place in ((0, -1), (0, 1)) else ""
+    slots |= {"there_is": "there are" if plural else "there is", "thing": thing, "place": PLACES[item.place] + side}
     return template.format(**slots), Said(colour, ((item.emoji.name, size, rotation, place),))
 
 

@@ -22,7 +22,7 @@ captions are therefore shared under the same license, CC BY-SA 4.0.
 
 @dataclass(frozen=True)
 class Emoji:
-    """`name` in the package `emoji`, the character, and how a person says it: article ("a", "some", "the", "") and noun."""
+    """Name in the package `emoji`, character, and how a person says it: article ("a", "some", "the" or "") and noun."""
     name: str
     character: str
     article: str
@@ -69,5 +69,5 @@ def draw_emoji(character: str) -> Image.Image:
     ImageDraw.Draw(canvas).text((GLYPH_SIZE, GLYPH_SIZE), character, font=_font(), embedded_color=True, anchor="mm")
     ink = canvas.getbbox()
     if ink is None:
-        raise ValueError(f"OpenMoji's font draws nothing for {character!r}; is Pillow built with FreeType 2.10 or newer?")
+        raise ValueError(f"OpenMoji's font draws nothing for {character!r}: Pillow needs FreeType 2.10 or newer")
     return canvas.crop(ink)

@@ -1,4 +1,4 @@
-"""Which scenes make which split. Every sample is drawn from its own generator, so no split depends on another's size."""
+"""Which scenes make which split. Every sample has a generator of its own, so no split depends on another's size."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -109,7 +109,7 @@ def class_names() -> dict[str, list[str]]:
 
 # The colour's prompts name many objects, so that their mean is left with the colour alone.
 TEMPLATES = {
-    "names": ["a picture of {}", *(f"{{}} on a {colour} background" for colour in ("white", "blue", "yellow", "green"))],
+    "names": ["a picture of {}", *(f"{{}} on a {name} background" for name in ("white", "blue", "yellow", "green"))],
     "colours": [f"{thing} on a {{}} background" for thing in (
         "a cat", "a red apple", "a rocket", "a chair", "a tulip", "a bicycle", "an umbrella in the rain", "a robot",
         "an elephant", "a castle", "a key", "a guitar", "a penguin", "a hamburger", "a sandal", "a cloud")],

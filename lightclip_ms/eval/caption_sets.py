@@ -47,7 +47,8 @@ class CaptionTable(CaptionFiles):
             table = csv.DictReader(file, delimiter="\t" if path.lower().endswith(".tsv") else ",")
             missing = [key for key in (image_key, caption_key) if key not in (table.fieldnames or ())]
             if missing:
-                raise ValueError(f"{path}: no column {missing[0]!r}; found {', '.join(table.fieldnames or ['nothing'])}")
+                found = ", ".join(table.fieldnames or ["nothing"])
+                raise ValueError(f"{path}: no column {missing[0]!r}; found {found}")
             for row in table:
                 if not (row[image_key] and row[caption_key]):
                     raise ValueError(f"{path}: line {table.line_num} lacks its {image_key} or {caption_key}")

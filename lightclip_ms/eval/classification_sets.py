@@ -57,7 +57,7 @@ def open_set(key: str, folder: Path):
     names = built_in()[key].get("classes") or dataset.classes
     found = len(dataset.classes) if dataset.classes else int(dataset.labels.max()) + 1
     if found != len(names):
-        raise ValueError(f"{folder}: {found} classes found, {len(names)} expected: is the archive whole, and nothing added?")
+        raise ValueError(f"{folder}: {found} classes found, {len(names)} expected: is the archive whole?")
     return dataset, names
 
 
@@ -72,7 +72,8 @@ def imagenet(folder: Path):
     if len(truth) != len(flat):
         raise ValueError(f"{val}: {len(flat)} images, but {len(truth)} labels in the development kit: unpack all of it")
     synsets = np.atleast_1d(_matrix(kit / "meta.mat")["synsets"])
-    wordnet_ids = {int(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in synsets if int(entry["num_children"]) == 0}
+    leaves = [entry for entry in synsets if int(entry["num_children"]) == 0]
+    wordnet_ids = {int(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in leaves}
     order = {wordnet_id: label for label, wordnet_id in enumerate(sorted(wordnet_ids.values()))}
     return LabelledFiles(flat, [order[wordnet_ids[number]] for number in truth], sorted(wordnet_ids.values()))
 
@@ -112,7 +113,8 @@ def stl10(folder: Path):
     labels = _binary(folder / "test_y.bin", 1).astype(np.int32) - 1
     if len(labels) != len(pixels):
         raise ValueError(f"{folder}: {len(pixels)} images in test_X.bin, but {len(labels)} labels in test_y.bin")
-    return LabelledArrays(np.ascontiguousarray(pixels), labels, folder / "test_X.bin", _lines(folder / "class_names.txt"))
+    names = _lines(folder / "class_names.txt")
+    return LabelledArrays(np.ascontiguousarray(pixels), labels, folder / "test_X.bin", names)
 
 
 def food101(folder: Path):
@@ -192,7 +194,7 @@ def _listed(root: Path, names: list[str], classes: list[str]) -> LabelledFiles:
 def _existing(paths: list[Path]) -> list[Path]:
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise FileNotFoundError(f"{missing[0]}: missing ({len(missing)} of {len(paths)} files): unpack the whole archive")
+        raise FileNotFoundError(f"{missing[0]}: missing ({len(missing)} of {len(paths)} files): unpack the archive")
     return paths
 
 

@@ -11,7 +11,8 @@ from lightclip_ms.eval.retrieval import KS
 from lightclip_ms.eval.run import EmbeddedCaptions, embed_captions, evaluate_zeroshot, score_retrieval
 
 RETRIEVAL = {"val": "new pictures of known emojis", "unseen": "emojis never seen in training"}
-ZEROSHOT = {"names": "names of known emojis", "unseen_names": "names of never-seen emojis", "colours": "background colours"}
+ZEROSHOT = {"names": "names of known emojis", "unseen_names": "names of never-seen emojis",
+            "colours": "background colours"}
 EXAMPLES, PICTURES = 4, 5  # captions of each retrieval split, and pictures for each caption
 
 
@@ -37,7 +38,8 @@ def _examples(dataset: CaptionShards, embedded: EmbeddedCaptions, title: str) ->
     for text in np.linspace(0, len(embedded.chosen) - 1, EXAMPLES + 2).astype(int)[1:-1]:
         similarity = embedded.images.features @ embedded.texts.features[text]  # [N]
         found = np.argsort(-similarity, kind="stable")[:PICTURES]
-        rows.append({"caption": dataset.captions[embedded.chosen[text]], "note": f"{title} ({len(similarity)} pictures)",
+        rows.append({"caption": dataset.captions[embedded.chosen[text]],
+                     "note": f"{title} ({len(similarity)} pictures)",
                      "pictures": [dataset.read(int(image)) for image in embedded.images.kept[found]],
                      "right": [bool(image == embedded.owners[text]) for image in found]})
     return rows

@@ -33,16 +33,17 @@ class Embedder:
     """Runs two towers over data sets.
 
     Args:
-        towers: `embed_dim`, `image_size`, `preprocess(bytes or Pillow image) -> [3, S, S]`, `tokenize(texts) -> ids [n, L]`,
-            `encode_images(float32 [B, 3, S, S]) -> [B, E]` and `encode_texts(int32 [B, L]) -> [B, E]`, both normalised.
+        towers: `embed_dim`, `image_size`, `preprocess(bytes or Pillow image) -> [3, S, S]`,
+            `tokenize(texts) -> ids [n, L]`, `encode_images(float32 [B, 3, S, S]) -> [B, E]` and
+            `encode_texts(int32 [B, L]) -> [B, E]`, both normalised.
         batch_size: B; the last batch is padded, never dropped, so one compiled graph serves all.
         workers: threads that decode images.
         cards: this process among others of the job.
-        progress: wraps an iterable, for instance `tqdm`.
+        progress: wraps the batches, called as `tqdm(batches, total=number, desc=what)`.
     """
 
     def __init__(self, towers, batch_size: int = 64, workers: int = 2, cards: Cards = Cards(),
-                 progress: Callable[[Iterable], Iterable] = iter):
+                 progress: Callable[..., Iterable] = lambda batches, total, desc: batches):
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch size and workers must be 1 or more, got {batch_size} and {workers}")
         self.towers = towers
@@ -62,7 +63,7 @@ class Embedder:
         return self._cards.rank == 0
 
     def images(self, images) -> Embedded:
-        """Embed a set with `len`, `key(i)` and `read(i)` (bytes or a Pillow image); undecodable images are skipped and counted."""
+        """Embed a set with `len`, `key(i)` and `read(i)` (bytes or a Pillow image); the undecodable are counted."""
         report = SkipReport()
 
         def load(index: int) -> tuple[np.ndarray, bool]:
@@ -74,7 +75,7 @@ class Embedder:
 
         with ThreadPoolExecutor(self._workers) as pool:
             batches = self._load_batches(pool, load, len(images))
-            features, valid, per_second = self._run(batches, self.towers.encode_images, len(images))
+            features, valid, per_second = self._run(batches, self.towers.encode_images, len(images), "images")
         if not valid.any():
             raise ValueError(f"none of {len(images)} images can be read; first: {report.summary()}")
         kept = np.flatnonzero(valid)
@@ -86,13 +87,14 @@ class Embedder:
             for chunk in self._chunks(len(texts)):
                 yield self.towers.tokenize([texts[index] for index in chunk]), np.ones(len(chunk), bool)
 
-        features, _, per_second = self._run(batches(), self.towers.encode_texts, len(texts))
+        features, _, per_second = self._run(batches(), self.towers.encode_texts, len(texts), "texts")
         return Embedded(features, np.arange(len(texts)), len(texts), SkipReport(), per_second)
 
     def _chunks(self, count: int) -> list[range]:
         """This card's batches. The cut into batches is the same for any number of cards, so no sum changes."""
         starts = range(0, count, self.batch_size)
-        return [range(start, min(start + self.batch_size, count)) for start in starts][self._cards.rank::self._cards.world_size]
+        chunks = [range(start, min(start + self.batch_size, count)) for start in starts]
+        return chunks[self._cards.rank::self._cards.world_size]
 
     def _load_batches(self, pool: ThreadPoolExecutor, load, count: int):
         chunks = self._chunks(count)
@@ -104,13 +106,13 @@ class Embedder:
         while waiting:
             yield _stack(waiting.popleft())
 
-    def _run(self, batches, encode, count: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """All cards' batches in order: features [N, E], which of them are of readable items, bool [N]; items per second."""
+    def _run(self, batches, encode, count: int, what: str) -> tuple[np.ndarray, np.ndarray, float]:
+        """All cards' batches in order: features [N, E], whether each was readable, bool [N], and items per second."""
         size, world_size = self.batch_size, self._cards.world_size
         rounds = -(-(-(-count // size)) // world_size)  # batches a card, the last may be missing on some
         rows = np.zeros((rounds, size, self.towers.embed_dim + 1), np.float32)  # the last column: 1 for a readable item
         ends = [time.monotonic()]
-        for row, (batch, valid) in zip(rows, self._progress(batches)):
+        for row, (batch, valid) in zip(rows, self._progress(batches, total=len(self._chunks(count)), desc=what)):
             padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
             row[:, :-1] = encode(padded)
             row[: len(batch), -1] = valid

@@ -12,7 +12,8 @@ def t_sne(features: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.n
     if len(features) <= 3 * perplexity:
         raise ValueError(f"{len(features)} images are too few for perplexity {perplexity}: t-SNE needs more than three "
                          "times as many")
-    return manifold.TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(features)
+    tsne = manifold.TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed)
+    return tsne.fit_transform(features)
 
 
 def cluster_score(points: np.ndarray, labels: np.ndarray, metric: str) -> float:

@@ -62,7 +62,8 @@ def matching_figure(picture: Image.Image, caption: str, matches: list[WordMatch]
     for number, match in enumerate(matches):
         colour = colormaps["turbo"](0.08 + 0.84 * number / max(1, len(matches) - 1))
         row, column = match.patch
-        image.add_patch(Rectangle((column * size + 1, row * size + 1), size - 2, size - 2, fill=False, edgecolor=colour, linewidth=2))
+        corner = (column * size + 1, row * size + 1)
+        image.add_patch(Rectangle(corner, size - 2, size - 2, fill=False, edgecolor=colour, linewidth=2))
         image.text(column * size + 4, (row + 0.5) * size, match.word, fontsize=8, va="center", color="white",
                    bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2})
         table.text(0, 1 - (number + 1) / (len(matches) + 1), f"{match.word}   row {row + 1}, column {column + 1}   "

@@ -57,7 +57,8 @@ def _check(image_features, text_features, image_of_caption) -> tuple[np.ndarray,
     images, texts = np.asarray(image_features, np.float64), np.asarray(text_features, np.float64)
     owner = np.asarray(image_of_caption, np.int64)
     if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or owner.shape != texts.shape[:1]:
-        raise ValueError(f"expected [N, E], [T, E], [T]; got {list(images.shape)}, {list(texts.shape)}, {list(owner.shape)}")
+        shapes = ", ".join(f"{list(array.shape)}" for array in (images, texts, owner))
+        raise ValueError(f"expected [N, E], [T, E], [T]; got {shapes}")
     if not len(texts) or not (np.isfinite(images).all() and np.isfinite(texts).all()):
         raise ValueError("features are empty or not finite: the checkpoint is broken, or training diverged")
     counts = np.bincount(owner, minlength=len(images)) if owner.min() >= 0 else np.zeros(0)

@@ -48,8 +48,8 @@ def open_captions_json(path: str | Path, folders: list[Path], split: str = "test
     try:
         captions_of = _coco(content) if "annotations" in content else _karpathy(content, split)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: neither Karpathy's layout (images, split, sentences) nor COCO's (images, annotations): "
-                         f"{error!r}") from None
+        raise ValueError(f"{path}: neither Karpathy's layout (images, split, sentences) nor COCO's (images, "
+                         f"annotations): {error!r}") from None
     captions_of = {name: captions[:CAPTIONS_PER_IMAGE] for name, captions in captions_of.items() if captions}
     if not captions_of:
         raise ValueError(f"{path}: no image of split {split!r} with a caption")

@@ -28,7 +28,7 @@ def evaluate_zeroshot(embedder: Embedder, dataset, class_names: list[str], templ
 
 @dataclass(frozen=True)
 class EmbeddedCaptions:
-    """Images and captions of a set that could be read; `owners` int [T] are rows of `images`, `chosen` the captions' indices."""
+    """The readable images of a set and their captions: `owners` int [T] rows of `images`, `chosen` caption indices."""
     images: Embedded
     texts: Embedded
     owners: np.ndarray
@@ -42,7 +42,8 @@ def embed_captions(embedder: Embedder, dataset) -> EmbeddedCaptions:
     rows[images.kept] = np.arange(len(images.kept))
     owners = rows[dataset.image_of_caption]
     chosen = np.flatnonzero(owners >= 0)
-    return EmbeddedCaptions(images, embedder.texts([dataset.captions[index] for index in chosen]), owners[chosen], chosen)
+    texts = embedder.texts([dataset.captions[index] for index in chosen])
+    return EmbeddedCaptions(images, texts, owners[chosen], chosen)
 
 
 def score_retrieval(embedded: EmbeddedCaptions) -> dict:
@@ -57,4 +58,5 @@ def _counts(images, texts) -> dict:
     """Counts and speeds; `texts_per_second` is None where the embeddings came from the cache."""
     rate = None if texts.per_second is None else round(texts.per_second, 1)
     return {"images": len(images.kept), "skipped_images": images.count - len(images.kept),
-            "skipped": images.skipped.summary(), "images_per_second": round(images.per_second, 1), "texts_per_second": rate}
+            "skipped": images.skipped.summary(), "images_per_second": round(images.per_second, 1),
+            "texts_per_second": rate}

@@ -12,7 +12,7 @@ RETRIEVAL = tuple(retrieval_sets.SETS)
 
 @dataclass(frozen=True)
 class Plan:
-    """Opened sets: key -> (data set, class names, templates) and key -> captions; and key -> where to put what is absent."""
+    """Opened sets by key: (data set, class names, templates), and captions; for each absent one, where to put it."""
     classification: dict[str, tuple]
     retrieval: dict[str, object]
     absent: dict[str, str]
@@ -52,12 +52,13 @@ def plan(data_root: str, sets: list[str], templates: dict[str, str]) -> Plan:
 
 
 def run(embedder: Embedder, opened: Plan) -> dict[str, dict]:
-    """Result of each opened set. `value` is the figure the field reports; `expected_images` the official split's size."""
+    """Result of each opened set: `value` is the figure the field reports, `expected_images` the official size."""
     results = {}
     for key, (dataset, names, templates) in opened.classification.items():
         result = evaluate_zeroshot(embedder, dataset, names, templates)
         metric = built_in()[key]["metric"]
-        results[key] = {"value": result[metric], "metric": metric, "expected_images": built_in()[key]["images"], **result}
+        expected = built_in()[key]["images"]
+        results[key] = {"value": result[metric], "metric": metric, "expected_images": expected, **result}
     for key, dataset in opened.retrieval.items():
         result = score_retrieval(embed_captions(embedder, dataset))
         results[key] = {"expected_images": retrieval_sets.SETS[key]["count"], **result}

@@ -30,9 +30,10 @@ def tables(results: dict[str, dict], encoder: str) -> list[dict]:
     retrieval = [(key, direction, f"R@{k}") for key in SETS for direction, _ in _DIRECTIONS for k in (1, 5)]
     names = dict(_DIRECTIONS)
     layout = [
-        ("Table 1: zero-shot classification, ImageNet", ["Top-1"], "table1", [results.get("imagenet", {}).get("value")]),
-        ("Table 2: zero-shot accuracy on small data sets", [built_in()[key]["column"] for key in small] + ["AVG"], "table2",
-         values + [average]),
+        ("Table 1: zero-shot classification, ImageNet", ["Top-1"], "table1",
+         [results.get("imagenet", {}).get("value")]),
+        ("Table 2: zero-shot accuracy on small data sets", [built_in()[key]["column"] for key in small] + ["AVG"],
+         "table2", values + [average]),
         ("Table 3: zero-shot image-text retrieval",
          [f"{SETS[key]['name']} {names[direction]} {recall}" for key, direction, recall in retrieval], "table3",
          [results[key][f"{direction}_{recall}"] if key in results else None for key, direction, recall in retrieval])]
@@ -48,15 +49,17 @@ def _paper_rows(table: str, encoder: str) -> list[tuple[str, list[float]]]:
 def to_markdown(results: dict[str, dict], encoder: str, absent: dict[str, str], provenance: dict) -> str:
     """The report: three tables, notes on incomplete and absent sets, and how it was made."""
     name = paper()["encoders"].get(encoder, encoder)
-    parts = [f"# Zero-shot evaluation, {name}", "Rows marked (paper) are copied from the paper; a dash was not evaluated."]
+    parts = [f"# Zero-shot evaluation, {name}",
+             "Rows marked (paper) are copied from the paper; a dash was not evaluated."]
     for table in tables(results, encoder):
         lines = [f"## {table['title']}", "", "| method | " + " | ".join(table["columns"]) + " |",
                  "|---" * (len(table["columns"]) + 1) + "|"]
         lines += [f"| {method} | " + " | ".join("–" if value is None else f"{value:.1f}" for value in row) + " |"
                   for method, row in table["rows"]]
         parts.append("\n".join(lines))
-    parts.append("\n".join(["## Details", "", "| set | metric | images | skipped | templates | images/s |", "|---|---|---|---|---|---|"]
-                           + [_detail(key, result) for key, result in results.items()]))
+    columns = "| set | metric | images | skipped | templates | images/s |"
+    parts.append("\n".join(["## Details", "", columns, "|---" * 6 + "|",
+                            *(_detail(key, result) for key, result in results.items())]))
     if absent:
         parts.append("\n".join(["## Absent", "", *(f"- {key}: put {where}" for key, where in absent.items())]))
     parts.append("\n".join(["## How", "", *(f"- {key}: {value}" for key, value in provenance.items())]))

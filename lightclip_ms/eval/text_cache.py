@@ -12,7 +12,7 @@ from lightclip_ms.eval.embed import Embedded, Embedder
 
 
 def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
-    """`embedder.texts(prompts)`, from the user's cache folder where the same checkpoint embedded the same prompts before.
+    """`embedder.texts(prompts)`, from the user's cache folder if this checkpoint embedded the same prompts before.
 
     `per_second` is None if nothing was computed. Several cards, whose caches need not agree, and a model in memory
     always compute.

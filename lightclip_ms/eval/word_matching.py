@@ -57,7 +57,8 @@ def match_caption(towers, image, caption: str, projection: np.ndarray) -> tuple[
     return match_words(image_tokens, text_tokens, words, projection), round(len(image_tokens) ** 0.5)
 
 
-def match_words(image_tokens: np.ndarray, text_tokens: np.ndarray, words: list[str], projection: np.ndarray) -> list[WordMatch]:
+def match_words(image_tokens: np.ndarray, text_tokens: np.ndarray, words: list[str],
+                projection: np.ndarray) -> list[WordMatch]:
     """The matches of one image and its caption, in the caption's order; with more words than patches some have none.
 
     Args:
