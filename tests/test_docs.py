@@ -1,0 +1,56 @@
+"""The documentation's links, files and commands exist."""
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightclip_ms.config_file import load_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[str]:
+    return [block for page in PAGES for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page):
+    named = re.findall(r"\b((?:scripts|configs|tests|benchmarks|lightclip_ms)/[\w/.-]*\.(?:py|sh|yaml))", page.read_text())
+    missing = [name for name in named if not (ROOT / name).exists() and name != "configs/mine.yaml"]
+    assert missing == []
+
+
+def test_quoted_options_are_known_to_their_scripts():
+    commands = [line for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+    used = {}
+    for line in commands:
+        for script, rest in re.findall(r"python (scripts/\w+\.py)([^|#\n]*)", line):
+            used.setdefault(script, set()).update(re.findall(r"(?<!\S)--[\w-]+", rest))
+    assert len(used) >= 3
+    for script, options in used.items():
+        if options - {"--help"}:
+            shown = subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, check=True)
+            assert not {option for option in options if option not in shown.stdout}, script
+
+
+def test_quoted_overrides_are_valid():
+    for line in (line for block in blocks("bash") for line in block.splitlines()):
+        if "run_distribute.sh" in line and "configs/" in line and "mine.yaml" not in line:
+            words = line.partition("#")[0].split("run_distribute.sh")[1].split()
+            overrides = [word for word in words if "=" in word]
+            load_config(str(ROOT / next(word for word in words if word.endswith(".yaml"))), overrides)
+
+
+def test_python_examples_parse():
+    assert [ast.parse(block) for block in blocks("python")]
