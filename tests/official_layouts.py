@@ -4,8 +4,8 @@ import json
 import numpy as np
 from scipy.io import savemat
 
-from data_files import encode
 from lightclip_ms.eval.prompts import built_in
+from tests.data_files import encode
 
 
 def jpeg(path, number):

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import official_layouts
-from data_files import write_tar
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.transforms import EvalTransform
 from lightclip_ms.eval import classification_sets as sets
@@ -16,6 +14,8 @@ from lightclip_ms.eval.embed import Embedder
 from lightclip_ms.eval.labelled import open_labelled
 from lightclip_ms.eval.prompts import built_in
 from lightclip_ms.eval.run import evaluate_zeroshot
+from tests import official_layouts
+from tests.data_files import write_tar
 
 MEAN_PER_CLASS = {"pets", "flowers102", "caltech101"}
 

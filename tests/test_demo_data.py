@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo_folder import SETTINGS, demo_folder
 from lightclip_ms.demo import build, captions, compose, openmoji, splits
 from lightclip_ms.demo.build import Settings, build_demo_data, is_complete
 from lightclip_ms.eval.caption_sets import CaptionShards
 from lightclip_ms.eval.labelled import LabelledShards
 from lightclip_ms.eval.prompts import load_class_names, load_templates
+from tests.demo_folder import SETTINGS, demo_folder
 
 @pytest.fixture(scope="module")
 def folder():

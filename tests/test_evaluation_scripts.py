@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import official_layouts
-from demo_folder import SETTINGS, demo_folder
 from lightclip_ms.config import ModelConfig
 from lightclip_ms.eval.word_matching import PROJECTION
 from lightclip_ms.factory import create_model
 from lightclip_ms.launch import free_port
 from lightclip_ms.train.checkpoint import cell_arrays, write_checkpoint
+from tests import official_layouts
+from tests.demo_folder import SETTINGS, demo_folder
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 MODEL = ModelConfig("lightclip_resnet18", "resnet18", image_size=64, image_options={"width": 8, "depths": (1, 1, 1, 1), "stem_pool": False},

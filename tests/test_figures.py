@@ -4,10 +4,10 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from data_files import picture
 from lightclip_ms.data.transforms import EvalTransform
 from lightclip_ms.eval import embedding_map, figures, picture_grid, predict
 from lightclip_ms.eval.word_matching import WordMatch
+from tests.data_files import picture
 
 
 def test_records_of_a_run_that_was_killed(tmp_path):

@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from data_files import write_tar
-from known_towers import picture
 from lightclip_ms.eval.labelled import ImageFolder, LabelledShards, match_classes, open_labelled
+from tests.data_files import write_tar
+from tests.known_towers import picture
 
 
 def make_folder(root, contents):

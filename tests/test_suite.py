@@ -4,11 +4,11 @@ import json
 import numpy as np
 import pytest
 
-import official_layouts
-from known_towers import ColourTowers
 from lightclip_ms.eval import retrieval_sets, suite, tables
 from lightclip_ms.eval.embed import Embedder
 from lightclip_ms.eval.retrieval_sets import open_captions_json
+from tests import official_layouts
+from tests.known_towers import ColourTowers
 
 
 def test_karpathy_split(tmp_path):

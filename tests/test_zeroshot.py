@@ -2,8 +2,6 @@
 import numpy as np
 import pytest
 
-from data_files import write_tar
-from known_towers import ColourTowers, picture
 from lightclip_ms.eval.cards import Cards
 from lightclip_ms.eval.caption_sets import CaptionShards, open_captions
 from lightclip_ms.eval.embed import Embedder
@@ -11,6 +9,8 @@ from lightclip_ms.eval.labelled import open_labelled
 from lightclip_ms.eval.prompts import load_class_names, load_templates
 from lightclip_ms.eval.run import embed_captions, evaluate_zeroshot, score_retrieval
 from lightclip_ms.eval.zeroshot import build_classifier, build_prompts, classification_scores, label_ranks
+from tests.data_files import write_tar
+from tests.known_towers import ColourTowers, picture
 
 
 @pytest.fixture(autouse=True)
