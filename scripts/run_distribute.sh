@@ -36,7 +36,7 @@ source scripts/find_python.sh
 demo=no
 [[ $(basename "$config") == demo.yaml ]] && demo=yes
 if [[ $demo == yes ]]; then
-  "$PYTHON" scripts/make_demo_data.py --out demo_data
+  "$PYTHON" scripts/make_demo_data.py --out demo_data --train 16000
 fi
 "$PYTHON" scripts/train.py --config "$config" --devices "$devices" "$@"
 run=$("$PYTHON" scripts/train.py --config "$config" --print-output-dir "$@")
