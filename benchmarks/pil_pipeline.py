@@ -107,7 +107,7 @@ class PilPipeline:
         self._slots = list(range(slots))
 
     def run(self) -> tuple[float, float]:
-        """Images a second of one epoch, its remainder dropped, by processes that are already there; CPU seconds of all."""
+        """Images a second of one epoch, without its remainder, by running processes; their CPU seconds an image."""
         batches = self._batches
         waiting = iter(range(batches))
         for slot, _ in zip(self._slots, waiting):

@@ -89,7 +89,7 @@ def our_stages(path: str, samples: int) -> dict[str, float]:
         image = EncodedImage(pair.image)
         parameters = draw_augmentation(rng, image.height, image.width, config)
         done("header, random numbers")
-        pixels = image.decode()
+        pixels = image.draft(1)
         done("decode")
         pixels = resize_crop(pixels, parameters.crop, SIZE)
         done("crop and resize")

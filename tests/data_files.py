@@ -6,6 +6,8 @@ import tarfile
 import numpy as np
 from PIL import Image
 
+from benchmarks.photos import make_photo
+
 
 def write_tar(path, members, format=tarfile.PAX_FORMAT):
     """Members are (name, bytes) or ready TarInfo objects."""
@@ -38,3 +40,9 @@ def encode(pixels, format="JPEG", mode="RGB", **options):
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def photo(seed):
+    """A 500x375 JPEG with a photograph's muted colours and texture."""
+    rng = np.random.default_rng(seed)
+    return make_photo(rng, Image.fromarray(rng.integers(90, 166, (9, 12, 3), dtype=np.uint8)))

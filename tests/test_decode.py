@@ -8,7 +8,7 @@ from PIL import Image
 from lightclip_ms.data import decode
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.skipped import BadRecord
-from tests.data_files import encode, picture
+from tests.data_files import encode, photo, picture
 
 PIXELS = picture()
 
@@ -92,12 +92,24 @@ def test_reduced_decoding_is_the_picture_made_smaller():
     pixels = picture(height=123, width=205)
     image = EncodedImage(encode(pixels, quality=95))
     for reduction in (2, 4, 8):
-        small = image.decode(reduction)
+        small = image.draft(reduction)
         assert small.shape == (-(-123 // reduction), -(-205 // reduction), 3)
         rows, columns = (-side % reduction for side in (123, 205))
         blocks = np.pad(pixels, ((0, rows), (0, columns), (0, 0)), "edge").astype(float)
         blocks = blocks.reshape(small.shape[0], reduction, small.shape[1], reduction, 3).mean((1, 3))
         assert mean_difference(small, blocks) < 2
+
+
+def test_a_draft_is_close_and_lasts_until_the_next():
+    first = EncodedImage(photo(0))
+    draft = first.draft(1)
+    assert draft.shape == (375, 500, 3) and mean_difference(draft, first.decode()) < 0.5
+    draft = EncodedImage(encode(PIXELS, quality=90)).draft(1)
+    kept = draft.copy()
+    EncodedImage(encode(PIXELS[::-1], quality=90)).draft(1)
+    assert mean_difference(draft, kept) > 10             # the memory is shared: `augment` copies before it decodes again
+    large = EncodedImage(encode(picture(0, 1500, 1500), quality=50))
+    assert mean_difference(large.draft(1), large.decode()) < 1      # too large for the shared memory
 
 
 def test_data_after_the_end_do_no_harm():

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from benchmarks.photos import make_photo
 from benchmarks.side_by_side import side_by_side
 from lightclip_ms.config import AugmentConfig
 from lightclip_ms.data.decode import EncodedImage
@@ -17,7 +16,7 @@ from lightclip_ms.data.image_augment import (
 )
 from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD, TrainTransform, eval_transform, train_transform
-from tests.data_files import encode, picture
+from tests.data_files import encode, photo, picture
 
 DRAWS = 2000
 CONFIG = AugmentConfig()
@@ -214,8 +213,7 @@ def test_transforms_take_pillow_images_and_bytes():
 
 
 def test_the_whole_augmentation_looks_like_a_chain_of_pillow_operations():
-    rngs = [np.random.default_rng(seed) for seed in range(8)]
-    photos = [make_photo(rng, Image.fromarray(rng.integers(90, 166, (9, 12, 3), dtype=np.uint8))) for rng in rngs]
+    photos = [photo(seed) for seed in range(8)]
     no_colour, no_hue = dataclasses.replace(CONFIG, jitter_p=0.0), dataclasses.replace(CONFIG, jitter=(0.4, 0.4, 0.4, 0.0))
     differences = [side_by_side(photos, 224, config)[1] for config in (no_colour, no_hue, CONFIG)]
     # Of 255: rounding, then what Pillow clips between operations, then hue, which differs on purpose.

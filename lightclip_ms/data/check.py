@@ -24,7 +24,7 @@ def read_all(source, limit: int, workers: int, progress) -> tuple[SkipReport, li
 
     def trouble(index: int) -> BadRecord | None:
         try:
-            EncodedImage(source.read(index).image).decode(reduction=8)
+            EncodedImage(source.read(index).image).draft(reduction=8)
         except BadRecord as error:
             return error
         return None

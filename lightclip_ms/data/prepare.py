@@ -144,7 +144,7 @@ def _check_image(data: bytes, min_side: int) -> None:
     image = EncodedImage(data)
     if min(image.height, image.width) < min_side:
         raise BadRecord("image too small", f"{image.width}x{image.height}")
-    image.decode(reduction=8)                        # reads all of the data, computes few of the pixels
+    image.draft(reduction=8)                         # reads all of the data, computes few of the pixels
 
 
 def _length_class(caption: str) -> str:
