@@ -6,6 +6,7 @@ cards* of losses and gradients is that of one card with the whole batch.
 import os
 
 import mindspore as ms
+import numpy as np
 from mindspore import communication, nn, ops
 
 FUSION_MEGABYTES = 32  # large enough to fill the link, small enough to overlap with the backward pass
@@ -83,17 +84,21 @@ def wait_for_all(world_size: int) -> None:
         Sum(world_size)(ms.Tensor([1.0], ms.float32)).asnumpy()
 
 
-class _BroadcastFromFirst(nn.Cell):
+class _FromFirst(nn.Cell):
     def __init__(self):
         super().__init__()
         self.broadcast = ops.Broadcast(0)
 
-    def construct(self, tensors):
-        return self.broadcast(tensors)
+    def construct(self, values):
+        return self.broadcast((values,))[0]
 
 
 def copy_from_first(parameters, world_size: int) -> None:
-    """Set parameters of every card to those of card 0."""
-    if world_size > 1 and parameters:
-        for parameter, value in zip(parameters, _BroadcastFromFirst()(tuple(parameters))):
-            parameter.set_data(value)
+    """Set float32 parameters of every card to those of card 0, in one transfer."""
+    if world_size == 1 or not parameters:
+        return
+    own = np.concatenate([parameter.asnumpy().reshape(-1) for parameter in parameters])
+    first = _FromFirst()(ms.Tensor(own)).asnumpy()
+    ends = np.cumsum([parameter.size for parameter in parameters])
+    for parameter, values in zip(parameters, np.split(first, ends[:-1])):
+        parameter.set_data(ms.Tensor(values.reshape(parameter.shape)))

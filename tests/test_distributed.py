@@ -73,3 +73,9 @@ def test_synchronised_batch_norm_equals_one_card_with_the_whole_batch(results):
         np.testing.assert_allclose(np.concatenate([worker[name] for worker in workers]), alone[name], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(np.mean([worker["norm_losses"] for worker in workers], 0), alone["norm_losses"], rtol=1e-5)
     assert np.abs(workers[0]["norm_losses"] - workers[1]["norm_losses"]).max() > 1e-2  # each card saw its own half
+
+
+def test_every_card_gets_the_parameters_of_the_first(results):
+    for worker in results[1]:
+        np.testing.assert_array_equal(worker["copied/matrix"], np.full((2, 3), 1.0))
+        np.testing.assert_array_equal(worker["copied/vector"], np.full(4, 2.0))

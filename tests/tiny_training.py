@@ -97,11 +97,21 @@ def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
     return results
 
 
+def run_copy(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """Two parameters that differ on every card, after `copy_from_first`."""
+    shapes = {"copied/matrix": (2, 3), "copied/vector": (4,)}
+    parameters = [ms.Parameter(Tensor(np.full(shape, rank + index, np.float32)), name)
+                  for index, (name, shape) in enumerate(shapes.items(), 1)]
+    parallel.copy_from_first(parameters, world_size)
+    return {parameter.name: parameter.asnumpy() for parameter in parameters}
+
+
 def main(out: str) -> None:
     """Worker: write `OUT/rank_R.npz`."""
     backend.prepare_device("cpu")
     rank, world_size = parallel.init()
-    np.savez(f"{out}/rank_{rank}.npz", **run_phases(rank, world_size), **run_batch_norm(rank, world_size))
+    np.savez(f"{out}/rank_{rank}.npz", **run_phases(rank, world_size), **run_batch_norm(rank, world_size),
+             **run_copy(rank, world_size))
 
 
 if __name__ == "__main__":
