@@ -1,11 +1,20 @@
 # Sourced by the other scripts from the checkout's root: sets PYTHON to one with the requirements, making .venv if needed.
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 if [[ -x .venv/bin/python ]]; then
   PYTHON=$PWD/.venv/bin/python
 else
   PYTHON=$(command -v python3 || command -v python || true)
 fi
 
-has_requirements() { [[ -n $1 ]] && "$1" -c 'import lightclip_ms, mindspore, simplejpeg, tokenizers' >/dev/null 2>&1; }
+has_requirements() {
+  [[ -n $1 ]] && "$1" - <<'PYTHON' 2>/dev/null
+import importlib.metadata
+import re
+
+for line in open("requirements.txt"):
+    importlib.metadata.version(re.match(r"[\w.-]+", line).group())
+PYTHON
+}
 
 if ! has_requirements "$PYTHON"; then
   base=
