@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-import oracles
+from tests import oracles
 from lightclip_ms import losses
 
 PHASES = (0, 1, 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-import oracles
+from tests import oracles
 from lightclip_ms import losses
 
 step = ms.jit(ms.value_and_grad(losses.mlm_loss))

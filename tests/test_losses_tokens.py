@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-import oracles
+from tests import oracles
 from lightclip_ms import losses
 
 NORMALIZERS = ("sample", "image_tokens", "pairs")

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 from scipy.optimize import linear_sum_assignment
 
-import oracles
+from tests import oracles
 from lightclip_ms import losses
 from lightclip_ms.losses import matching
 
