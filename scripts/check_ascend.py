@@ -1,0 +1,65 @@
+"""Check the training step for Ascend without an NPU: scripts/check_ascend.py [CONFIG ...] [key=value ...]
+
+Compiles the whole step of each configuration as it is built for Ascend and lists every primitive with the declaration
+of its Ascend kernel, every transfer to the host, and every violation: a primitive without a kernel, a dynamic shape,
+a host operator other than the one matcher, float64, complex or int64 data. The exit code is 0 without violations, 1
+with, 2 for a mistake in the arguments. Under `msrun` the step of several cards is checked. See docs/ascend.md.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+from lightclip_ms import backend
+from lightclip_ms.cli import main_guard
+from lightclip_ms.config_file import load_config
+
+PAPER_CONFIGS = ("resnet18", "mobilenet_v2", "swin_nano")
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@main_guard
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arguments", nargs="*", metavar="CONFIG|key=value",
+                        help=f"configuration files or names in configs/ (default: {', '.join(PAPER_CONFIGS)})")
+    parser.add_argument("--pairs", type=int, default=2, help="batch of one card (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="only transfers and violations")
+    options = parser.parse_args()
+    overrides = [argument for argument in options.arguments if "=" in argument]
+    names = [argument for argument in options.arguments if "=" not in argument] or PAPER_CONFIGS
+    configs = [load_config(name if name.endswith(".yaml") else str(CONFIGS / f"{name}.yaml"), overrides) for name in names]
+
+    backend.prepare_device("cpu")
+    from lightclip_ms import parallel  # MindSpore only for valid configurations
+    from lightclip_ms.ascend.check import check
+    from lightclip_ms.ascend.declarations import Declarations
+    from lightclip_ms.ascend.step_graph import step_operators
+
+    declarations = Declarations()
+    rank, world_size = parallel.init()
+    violations = 0
+    for name, config in zip(names, configs):
+        operators = step_operators(config, options.pairs, rank, world_size)
+        report = check(operators, declarations, matchers=int(config.loss.token_weight > 0))
+        violations += len(report.violations)
+        if rank == 0:
+            _print(name, config, world_size, report, options.quiet)
+    return 1 if violations else 0
+
+
+def _print(name, config, world_size, report, quiet: bool) -> None:
+    precision = config.train.amp_dtype if config.train.amp_level == "O2" else "float32"
+    count = sum(row[1] for row in report.primitives)
+    print(f"{name}: {count} operators of {len(report.primitives)} kinds, {precision}, {world_size} card(s)")
+    if not quiet:
+        for primitive, times, kinds, evidence in report.primitives:
+            print(f"  {primitive:24}{times:5}  {kinds:24} {evidence or 'NOT DECLARED'}")
+    for line in report.transfers:
+        print(f"  transfer: {line}")
+    for line in report.violations:
+        print(f"  VIOLATION: {line}")
+    print(f"  {len(report.violations)} violation(s)", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
