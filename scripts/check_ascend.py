@@ -11,23 +11,19 @@ from pathlib import Path
 
 from lightclip_ms import backend
 from lightclip_ms.cli import main_guard
-from lightclip_ms.config_file import load_config
+from lightclip_ms.paper_configs import ARGUMENTS_HELP, chosen_configs
 
-PAPER_CONFIGS = ("resnet18", "mobilenet_v2", "swin_nano")
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @main_guard
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arguments", nargs="*", metavar="CONFIG|key=value",
-                        help=f"configuration files or names in configs/ (default: {', '.join(PAPER_CONFIGS)})")
+    parser.add_argument("arguments", nargs="*", metavar="CONFIG|key=value", help=ARGUMENTS_HELP)
     parser.add_argument("--pairs", type=int, default=2, help="batch of one card (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="only transfers and violations")
     options = parser.parse_args()
-    overrides = [argument for argument in options.arguments if "=" in argument]
-    names = [argument for argument in options.arguments if "=" not in argument] or PAPER_CONFIGS
-    configs = [load_config(name if name.endswith(".yaml") else str(CONFIGS / f"{name}.yaml"), overrides) for name in names]
+    configs = chosen_configs(options.arguments, CONFIGS)
 
     backend.prepare_device("cpu")
     from lightclip_ms import parallel  # MindSpore only for valid configurations
@@ -38,7 +34,7 @@ def main() -> int:
     declarations = Declarations()
     rank, world_size = parallel.init()
     violations = 0
-    for name, config in zip(names, configs):
+    for name, config in configs.items():
         operators = step_operators(config, options.pairs, rank, world_size)
         report = check(operators, declarations, matchers=int(config.loss.token_weight > 0))
         violations += len(report.violations)

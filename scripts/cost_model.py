@@ -1,0 +1,62 @@
+"""Bytes moved, operations and expected scaling of a training step: scripts/cost_model.py [CONFIG ...] [options] [key=value ...]
+
+Prints Markdown tables. A model, not a measurement: see docs/scaling.md.
+"""
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from lightclip_ms import backend
+from lightclip_ms.cli import main_guard
+from lightclip_ms.cost_model import Hardware, count_step, step_cost
+from lightclip_ms.paper_configs import ARGUMENTS_HELP, chosen_configs
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+UNITS = {"teraflops": "peak TFLOPS of a card", "utilization": "share of the peak that is reached",
+         "hccs": "GB/s out of a card to its node", "roce": "GB/s out of a card to other nodes", "node": "cards of a node",
+         "latency": "microseconds of a collective times log2 of the cards",
+         "host": "milliseconds a step in which the device waits for the matcher"}
+
+
+@main_guard
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arguments", nargs="*", metavar="CONFIG|key=value", help=ARGUMENTS_HELP)
+    parser.add_argument("--cards", type=int, nargs="+", default=[8, 64, 512], help="default: 8 64 512")
+    for field in dataclasses.fields(Hardware):
+        parser.add_argument(f"--{field.name}", type=field.type, default=field.default,
+                            help=f"{UNITS[field.name]} (default: %(default)s)")
+    options = parser.parse_args()
+    hardware = Hardware(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Hardware)})
+    _check_positive({"--cards": min(options.cards), **{f"--{name}": value for name, value in vars(hardware).items()}})
+    configs = chosen_configs(options.arguments, CONFIGS)
+
+    backend.prepare_device("cpu")
+    steps = {name: count_step(config) for name, config in configs.items()}
+    print("Assumed: " + ", ".join(f"{UNITS[name]} {value:g}" for name, value in vars(hardware).items()) + ".\n")
+    print("| configuration | pairs a card | parameters | gradients | TFLOP a step and card, alone |\n|---|---|---|---|---|")
+    for name, step in steps.items():
+        print(f"| {name} | {step.pairs} | {step.parameters / 1e6:.1f} M | {4 * step.parameters / 1e6:.0f} MB "
+              f"| {step.flops / 1e12:.2f} |")
+    print("\n| configuration | cards | TFLOP | of it similarity | features out | gradients out | buckets | N x G matrix "
+          "| ms compute | ms features | ms gradients | ms a step | efficiency |\n" + "|---" * 13 + "|")
+    for name, step in steps.items():
+        for cards in options.cards:
+            cost = step_cost(step, cards, hardware)
+            print(f"| {name} | {cards} | {cost.flops / 1e12:.2f} | {cost.similarity:.1%} | {cost.gather / 1e6:,.0f} MB "
+                  f"| {cost.reduction / 1e6:,.0f} MB | {cost.buckets} | {cost.matrix / 1e6:,.1f} MB "
+                  f"| {1e3 * cost.compute:.0f} | {1e3 * cost.gather_time:.1f} | {1e3 * cost.reduction_time:.1f} "
+                  f"| {1e3 * cost.fastest:.0f} to {1e3 * cost.slowest:.0f} "
+                  f"| {cost.alone / cost.slowest:.0%} to {cost.alone / cost.fastest:.0%} |")
+    return 0
+
+
+def _check_positive(options: dict) -> None:
+    for name, value in options.items():
+        if value < 0 or (value == 0 and name not in ("--latency", "--host")):
+            raise ValueError(f"{name}: {value} is not possible; use a positive number")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
