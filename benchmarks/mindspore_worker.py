@@ -1,9 +1,11 @@
 """MindSpore side of `scripts/bench_step.py`: `python -m benchmarks.mindspore_worker FOLDER`."""
+import csv
 import json
 import sys
 import time
+from pathlib import Path
 
-import lightclip_ms  # prepares the environment before MindSpore loads
+import lightclip_ms.backend  # prepares the environment before MindSpore loads
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
@@ -14,8 +16,6 @@ from lightclip_ms.config import LossConfig, ModelConfig, TrainConfig
 from lightclip_ms.factory import create_model
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.step import TrainStep
-
-assert lightclip_ms
 
 
 class Gradients(nn.Cell):
@@ -47,7 +47,8 @@ class EncoderGradients(nn.Cell):
 
     def __init__(self, encoder):
         super().__init__()
-        self.gradients = ms.grad(SquareSum(encoder), None, ms.ParameterTuple(encoder.trainable_params()))
+        self.square_sum = SquareSum(encoder)
+        self.gradients = ms.grad(self.square_sum, None, ms.ParameterTuple(encoder.trainable_params()))
         self.set_train()
 
     def construct(self, x):
@@ -60,7 +61,8 @@ def perturb(objective):
     for parameter in objective.trainable_params():
         values = parameter.asnumpy()
         if values.ndim == 1 and parameter.name != "model.logit_scale":
-            values = values + (parameter.name.endswith("gamma") and not values.any()) + rng.normal(0, 0.02, values.shape)
+            zero_scale = parameter.name.endswith("gamma") and not values.any()
+            values = values + zero_scale + rng.normal(0, 0.02, values.shape)
         parameter.set_data(Tensor(values.astype(np.float32)))
 
 
@@ -74,9 +76,20 @@ def prepare(config: ModelConfig, folder: str):
     return objective, TrainStep(objective, TrainConfig(lr=1e-6, amp_level="O0")), names
 
 
+def profile(run, folder) -> dict:
+    """Milliseconds by type of operator of one run."""
+    with ms.profiler.profile(activities=[ms.profiler.ProfilerActivity.CPU],
+                             on_trace_ready=ms.profiler.tensorboard_trace_handler(f"{folder}/profile")) as profiler:
+        run()
+        profiler.step()
+    table, = Path(folder).glob("profile/**/cpu_op_type_info_*.csv")
+    with table.open(newline="", encoding="utf-8") as file:
+        return {row["op_type"]: float(row["total_compute_time"]) for row in csv.DictReader(file)}
+
+
 def main():
     folder = sys.argv[1]
-    ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
+    lightclip_ms.backend.prepare_device("cpu")
     with open(f"{folder}/model.json", encoding="utf-8") as file:
         config = ModelConfig(**json.load(file))
     start = time.perf_counter()
@@ -85,12 +98,12 @@ def main():
     arrays = np.load(f"{folder}/batch.npz")
     batch = [Tensor(arrays[key]) for key in BATCH_KEYS]
     phase, rate, stop = Tensor(2, ms.int32), Tensor(1e-6, ms.float32), Tensor(0, ms.float32)
-    terms, gradients = Gradients(step)(*batch, phase)
-    np.savez(f"{folder}/our_gradients.npz",
-             **{name: gradient.asnumpy() for name, gradient in zip(names, gradients)})
-    start = time.perf_counter()
-    step(*batch, phase, rate, stop).asnumpy()
-    compile_seconds = time.perf_counter() - start
+
+    def check():
+        terms, gradients = Gradients(step)(*batch, phase)
+        np.savez(f"{folder}/our_gradients.npz",
+                 **{name: gradient.asnumpy() for name, gradient in zip(names, gradients)})
+        return {"terms": terms.asnumpy()[:4].tolist()}
 
     model = objective.model
     rng = np.random.default_rng(1)
@@ -104,12 +117,15 @@ def main():
             model.set_train(True)
         return task
 
-    serve({"step": lambda: step(*batch, phase, rate, stop).asnumpy(),
+    def run_step():
+        return step(*batch, phase, rate, stop).asnumpy()
+
+    serve({"check": check, "step": run_step, "operators": lambda: profile(run_step, folder),
            "image encoder": lambda: visual_gradients(images)[0].asnumpy(),
            "text encoder": lambda: text_gradients(batch[1])[0].asnumpy(),
            "encode_image": inference(lambda: model.encode_image(images)),
            "encode_text": inference(lambda: model.encode_text(batch[1]))},
-          {"terms": terms.asnumpy()[:4].tolist(), "build": build, "compile": compile_seconds})
+          {"build": build})
 
 
 if __name__ == "__main__":

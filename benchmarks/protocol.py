@@ -1,6 +1,6 @@
 """Two workers, one at a time: each framework in its own process, paused while the other one is measured.
 
-A worker reads one JSON line `[task, times]` after the other and answers with the seconds of each run. Threads that spin
+A worker reads one task name a line (as JSON) and answers with the seconds it took. Threads that spin
 while they wait would disturb the other side, so the controller stops the whole process between its turns.
 """
 import json
@@ -17,18 +17,17 @@ def peak_megabytes() -> float:
 
 
 def serve(tasks: dict, report: dict) -> None:
-    """Run in a worker: send `report`, then `tasks[name]()` as often as asked. Everything else must go to stderr."""
+    """Run in a worker: send `report`, then run the tasks asked for. Everything else that is printed goes to stderr."""
     answer = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     print(json.dumps(report), file=answer)
     for line in sys.stdin:
-        name, times = json.loads(line)
-        seconds = []
-        for _ in range(times):
-            start = time.perf_counter()
-            tasks[name]()
-            seconds.append(time.perf_counter() - start)
-        print(json.dumps({"seconds": seconds, "peak_megabytes": peak_megabytes()}), file=answer)
+        task = tasks[json.loads(line)]
+        start = time.perf_counter(), time.process_time()
+        value = task()
+        seconds, processor = time.perf_counter() - start[0], time.process_time() - start[1]
+        print(json.dumps({"seconds": seconds, "processor": processor, "peak_megabytes": peak_megabytes(),
+                          "value": value if isinstance(value, dict) else None}), file=answer)
 
 
 class Worker:
@@ -41,10 +40,11 @@ class Worker:
         self.report = self._read()
         self.pause()
 
-    def run(self, task: str, times: int = 1) -> dict:
-        """{"seconds": one a run, "peak_megabytes": so far}."""
+    def run(self, task: str) -> dict:
+        """"seconds", "processor" (seconds of all threads together), "peak_megabytes" so far, and "value", the task's
+        result if it is a dictionary."""
         self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.write(json.dumps([task, times]) + "\n")
+        self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
         answer = self._read()
         self.pause()
@@ -64,5 +64,6 @@ class Worker:
     def _read(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.process.args[2]} ended with exit code {self.process.wait()}; see its messages above")
+            module, code = self.process.args[2], self.process.wait()
+            raise ValueError(f"{module} ended with exit code {code}; its messages stand above")
         return json.loads(line)

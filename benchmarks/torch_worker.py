@@ -28,13 +28,13 @@ def load(folder: str):
 
 
 def gradients(objective, batch, phase):
-    """(loss terms, gradients by name) of one batch, in float64: in float32 single activations at a kink of ReLU6 may
-    fall on either side, which moves a gradient by up to 1e-2 in PyTorch as well."""
-    objective.double().zero_grad(set_to_none=True)
+    """(loss terms, gradients by name) of one batch. Use float64 for comparisons: in float32 single activations at a
+    ReLU's kink may fall on either side, which moves a gradient by up to 1e-2, here as in PyTorch."""
+    objective.zero_grad(set_to_none=True)
     terms = objective(*batch, phase)
     terms[0].backward()
     found = {name: parameter.grad.float().numpy() for name, parameter in objective.named_parameters()}
-    objective.float().zero_grad(set_to_none=True)
+    objective.zero_grad(set_to_none=True)
     return [term.item() for term in terms], found
 
 
@@ -43,14 +43,18 @@ def main():
     torch.set_num_threads(threads)
     objective, batch = load(folder)
     objective.train()
-    terms, found = gradients(objective, batch, 2)
-    np.savez(f"{folder}/torch_gradients.npz", **found)
     model = objective.model
     matrices = [p for p in objective.parameters() if p.ndim > 1]
     others = [p for p in objective.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0}],
                                   lr=1e-6, betas=(0.9, 0.98), eps=1e-6, fused=True)
     images = torch.randn(len(batch[0]), 3, *batch[0].shape[1:3])
+
+    def check():
+        np.savez(f"{folder}/torch_gradients_float32.npz", **gradients(objective, batch, 2)[1])
+        terms, reference = gradients(objective.double(), batch, 2)
+        np.savez(f"{folder}/torch_gradients.npz", **reference)
+        return {"terms": terms}
 
     def step():
         optimizer.zero_grad(set_to_none=True)
@@ -61,6 +65,11 @@ def main():
         with torch.no_grad():
             model.logit_scale.clamp_(0, np.log(100))
         return loss.item()
+
+    def operators():
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            step()
+        return {event.key: event.self_cpu_time_total / 1e3 for event in profiler.key_averages()}
 
     def image_encoder():
         optimizer.zero_grad(set_to_none=True)
@@ -78,9 +87,10 @@ def main():
             objective.train()
         return task
 
-    serve({"step": step, "image encoder": image_encoder, "text encoder": text_encoder,
+    serve({"check": check, "step": step, "operators": operators,
+           "image encoder": image_encoder, "text encoder": text_encoder,
            "encode_image": inference(lambda: model.visual(images)),
-           "encode_text": inference(lambda: model.text(batch[1]))}, {"terms": terms})
+           "encode_text": inference(lambda: model.text(batch[1]))}, {})
 
 
 if __name__ == "__main__":

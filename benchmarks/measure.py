@@ -1,0 +1,67 @@
+"""One model in both frameworks: first whether they agree, then how long they take."""
+import json
+import statistics
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.batch import make_batch
+from benchmarks.compare import compare_gradients, load_gradients
+from benchmarks.protocol import Worker
+from lightclip_ms.config_file import to_dict
+
+TASKS = ("step", "image encoder", "text encoder", "encode_image", "encode_text")
+FRAMEWORKS = ("mindspore", "torch")
+
+
+@contextmanager
+def running_workers(folder: str, threads: int, environment: dict):
+    """A worker of each framework, ours first: it leaves its weights for the other."""
+    environment = {**environment, "OMP_NUM_THREADS": str(threads),
+                   "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    with ExitStack() as stack:
+        yield {framework: stack.enter_context(Worker(f"{framework}_worker", [folder, str(threads)], environment))
+               for framework in FRAMEWORKS}
+
+
+def check(folder: str, workers: dict) -> dict:
+    """How far our loss terms and gradients, and PyTorch's gradients in float32, are from PyTorch's in float64."""
+    ours, theirs = (workers[framework].run("check")["value"]["terms"] for framework in FRAMEWORKS)
+    our_gradients, torch_gradients, reference = load_gradients(folder)
+    return {"terms_differ": float(np.abs(np.subtract(ours, theirs)).max()),
+            "gradients_differ": compare_gradients(our_gradients, reference),
+            "torch_gradients_differ": compare_gradients(torch_gradients, reference)}
+
+
+def run_tasks(workers: dict, rounds: int, operators: bool) -> dict:
+    """Medians by task and framework, the turns alternating; the first run of each, which compiles, stands apart."""
+    result = {"build": workers["mindspore"].report["build"]}
+    for task in TASKS:
+        answers = {framework: [] for framework in FRAMEWORKS}
+        for _ in range(rounds + 1):
+            for framework, worker in workers.items():
+                answers[framework].append(worker.run(task))
+        result[task] = {framework: {key: statistics.median(answer[key] for answer in each[1:])
+                                    for key in ("seconds", "processor")} for framework, each in answers.items()}
+        if task == "step":
+            result["compile"] = answers["mindspore"][0]["seconds"]
+            result["peak_megabytes"] = {framework: each[-1]["peak_megabytes"] for framework, each in answers.items()}
+            if operators:
+                result["operators"] = {framework: worker.run("operators")["value"]
+                                       for framework, worker in workers.items()}
+    return result
+
+
+def measure(config, batch_size: int, rounds: int, threads: int, operators: bool, environment: dict) -> dict:
+    """Everything about one `ModelConfig` at one batch size; `environment` is what both workers get."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "model.json").write_text(json.dumps(to_dict(config)), encoding="utf-8")
+        np.savez(f"{folder}/batch.npz", **make_batch(
+            batch_size, config.image_size, config.context_length, config.vocab_size))
+        with running_workers(folder, threads, environment) as workers:  # of their own: a check needs twice the memory
+            agreement = check(folder, workers)
+        with running_workers(folder, threads, environment) as workers:
+            return {"model": config.name, "batch": batch_size, "threads": threads, **agreement,
+                    **run_tasks(workers, rounds, operators)}
