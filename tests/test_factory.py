@@ -1,4 +1,5 @@
 """Names, the towers' interface, and what it refuses."""
+import dataclasses
 import subprocess
 import sys
 
@@ -63,6 +64,27 @@ def test_embeddings(model, batch):
     np.testing.assert_allclose(both[0], image_unit, atol=1e-5)
     np.testing.assert_allclose(both[1], text_unit, atol=1e-5)
     np.testing.assert_allclose(both[2], 1 / 0.07, rtol=1e-5)
+
+
+def test_texts_are_cut_behind_the_longest(monkeypatch):
+    """An array of short texts runs in a short context, with the embeddings of the whole one."""
+    import mindspore as ms
+
+    model = create_model(dataclasses.replace(TINY, context_length=40))
+    tokens = np.zeros((2, 40), np.int32)
+    tokens[:, 0], tokens[0, 15], tokens[1, 5], tokens[1, 30] = SOT, EOT, EOT, EOT
+    whole = model.encode_text(ms.Tensor(tokens))
+    lengths = []
+
+    def spy(text, ids):
+        lengths.append(ids.shape[1])
+        return ms.nn.Cell.__call__(text, ids)
+
+    monkeypatch.setattr(type(model.text), "__call__", spy)
+    np.testing.assert_allclose(model.encode_text(tokens).asnumpy(), whole.asnumpy(), rtol=1e-4, atol=1e-5)
+    tokens[0, 15], tokens[0, 39] = 3, EOT
+    model.encode_text(tokens)
+    assert lengths == [16, 40]
 
 
 def test_parameters_are_named_by_tower(model):

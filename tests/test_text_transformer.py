@@ -83,6 +83,12 @@ def test_tokens_after_the_end_change_nothing_and_words_before_it_do(text):
     assert (np.abs(text(ms.Tensor(other)).asnumpy() - before).max(axis=1) > 1e-3).all()
 
 
+def test_a_shorter_context_changes_nothing(text):
+    short = [row for row, end in enumerate(ENDS) if end < 6]
+    whole = text(ms.Tensor(IDS)).asnumpy()[short]
+    np.testing.assert_allclose(text(ms.Tensor(IDS[short, :6])).asnumpy(), whole, rtol=1e-5, atol=1e-6)
+
+
 def test_every_parameter_gets_a_gradient(text, outputs):
     weight = ms.Tensor(np.random.default_rng(0).standard_normal((4, EMBED), np.float32))
     parameters = text.trainable_params()
@@ -122,5 +128,5 @@ def test_impossible_sizes_are_refused(text):
         TextTransformer(VOCAB, LENGTH, WIDTH, HEADS, 6, EMBED)
     with pytest.raises(ValueError, match="3 heads do not divide the width 8"):
         TextTransformer(VOCAB, LENGTH, WIDTH, 3, 4, EMBED)
-    with pytest.raises(ValueError, match=r"ids must be \[N, 9\]"):
-        text(ms.Tensor(IDS[:, :-1]))
+    with pytest.raises(ValueError, match=r"ids must be \[N, 9\] or shorter"):
+        text(ms.Tensor(np.concatenate([IDS, IDS], axis=1)))

@@ -89,10 +89,24 @@ class TransformerBlock(nn.Cell):
         self.expand = dense(width, 4 * width, expand_std)
         self.contract = dense(4 * width, width, projection_std)
 
-    def construct(self, x, bias):
-        """`bias` as in `Attention`, except that sequences of L tokens may be cut into shorter ones: its last axis."""
+    def construct(self, x, bias, pick=None):
+        """Run the block.
+
+        Args:
+            x: [N, L, D].
+            bias: as in `Attention`, except that sequences of L tokens may be cut into shorter ones: its last axis.
+            pick: None, or [N, M, L] with a 1 in each row: only those tokens are computed, for a bias [1, 1, L, L].
+
+        Returns:
+            [N, L, D], with `pick` [N, M, D].
+        """
         y = self.norm1(x).reshape(-1, bias.shape[-1], x.shape[-1])
-        query = split_heads(self.query(y), self.heads)
+        asking = y
+        if pick is not None:
+            pick = pick.astype(x.dtype)
+            x, asking = ops.BatchMatMul()(pick, x), ops.BatchMatMul()(pick.astype(y.dtype), y)
+            bias = ops.matmul(pick, bias.reshape(bias.shape[2:])).expand_dims(1)  # [N, 1, M, L]
+        query = split_heads(self.query(asking), self.heads)
         key = split_heads(self.key(y), self.heads)
         value = split_heads(self.value(y), self.heads)
         y = merge_heads(self.attention(query, key, value, bias))

@@ -48,30 +48,41 @@ class TextTransformer(nn.Cell):
         self._causal = Tensor(causal[None, None])
         self._positions = Tensor(np.arange(context_length, dtype=np.float32))
 
-    def _run_stages(self, ids):
-        if ids.shape[1] != self.context_length:
-            raise ValueError(f"text transformer: ids must be [N, {self.context_length}], not {ids.shape}")
-        x = ops.gather(self.token_embedding, ids, 0) + self.positional_embedding  # [N, L, D]
+    def _run_stages(self, ids, pick=None):
+        """Outputs [N, L, D] of the four stages; with `pick` [N, 1, L] the last one is [N, 1, D], the row it picks."""
+        length = ids.shape[1]
+        positions = ops.slice(self.positional_embedding, (0, 0), (length, self.width))
+        causal = ops.slice(self._causal, (0, 0, 0, 0), (1, 1, length, length))
+        x = ops.gather(self.token_embedding, ids, 0) + positions
         outputs = ()
-        for stage in self.stages:
-            for block in stage:
-                x = block(x, self._causal)
+        for number, stage in enumerate(self.stages):
+            for place, block in enumerate(stage):
+                is_last = number == STAGES - 1 and place == len(stage) - 1
+                x = block(x, causal, pick if is_last else None)
             outputs += (x,)
         return outputs
 
-    def _at_end_of_text(self, x, ids):
-        """The row of x [N, L, D] at the first end-of-text token: [N, D]."""
+    def _pick_end(self, ids):
+        """float32 [N, 1, L]: 1 at the first end-of-text token of each row, 0 elsewhere."""
+        if ids.shape[1] > self.context_length:
+            raise ValueError(f"text transformer: ids must be [N, {self.context_length}] or shorter, not {ids.shape}")
+        positions = ops.slice(self._positions, (0,), (ids.shape[1],))
         is_end = ops.equal(ids, self.eot_id).astype(mstype.float32)
-        first = ops.amin(self._positions + (1 - is_end) * self.context_length, 1, keepdims=True)
-        pick = ops.equal(self._positions, first).astype(x.dtype)  # [N, L], a single 1 in each row
-        return ops.BatchMatMul()(pick.expand_dims(1), x).reshape(x.shape[0], self.width)
+        first = ops.amin(positions + (1 - is_end) * self.context_length, 1, keepdims=True)
+        return ops.equal(positions, first).astype(mstype.float32).expand_dims(1)
 
     def forward_features(self, ids):
-        """int32 [N, L] -> (four stages [N, L, D], the last after the final LayerNorm; pooled [N, E])."""
+        """int32 [N, L] -> (four stages [N, L, D], the last after the final LayerNorm; pooled [N, E]).
+
+        L may be less than the context length: what follows the end of text changes nothing before it.
+        """
+        pick = self._pick_end(ids)
         stages = self._run_stages(ids)
         last = self.norm(stages[-1])
-        return stages[:-1] + (last,), self.projection(self._at_end_of_text(last, ids))
+        pooled = ops.BatchMatMul()(pick.astype(last.dtype), last)
+        return stages[:-1] + (last,), self.projection(pooled.reshape(-1, self.width))
 
     def construct(self, ids):
-        """int32 [N, L] -> pooled [N, E]; normalises only the token that is pooled."""
-        return self.projection(self.norm(self._at_end_of_text(self._run_stages(ids)[-1], ids)))
+        """int32 [N, L] -> pooled [N, E]; the last block and LayerNorm run for the pooled token alone."""
+        pooled = self._run_stages(ids, self._pick_end(ids))[-1]
+        return self.projection(self.norm(pooled.reshape(-1, self.width)))

@@ -8,6 +8,8 @@ import mindspore.ops as ops
 from mindspore import Parameter, Tensor
 from mindspore import dtype as mstype
 
+TEXT_LENGTHS = (16, 32, 48)  # besides the context length: each has its own compiled graph
+
 
 def l2_normalize(x):
     """x / |x| on the last axis, in float32; zero stays zero."""
@@ -63,7 +65,8 @@ class LightCLIP(nn.Cell):
         """Embed captions.
 
         Args:
-            tokens: int32 [N, L], Tensor or array as the tokenizer returns it, L = `text.context_length`.
+            tokens: int32 [N, L], Tensor or array as the tokenizer returns it, L = `text.context_length`. An array is
+                cut behind its longest text, to one of few lengths: the same embeddings for a fraction of the work.
             normalize: scale each row to length 1.
 
         Returns:
@@ -83,7 +86,9 @@ class LightCLIP(nn.Cell):
                 raise ValueError(
                     f"row {int(ended.argmin())} has no end-of-text id {text.eot_id}; was another model's tokenizer used?"
                 )
-            tokens = Tensor(tokens, mstype.int32)
+            longest = int((tokens == text.eot_id).argmax(axis=1).max(initial=0)) + 1
+            length = min(length for length in (*TEXT_LENGTHS, text.context_length) if length >= longest)
+            tokens = Tensor(np.ascontiguousarray(tokens[:, :length]), mstype.int32)
         features = text(tokens)
         return self._normalize(features) if normalize else features
 
