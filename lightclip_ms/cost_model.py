@@ -31,7 +31,7 @@ class Step:
     """What one card computes with G = N, and the sizes that decide what it sends."""
     pairs: int
     embed_dim: int
-    parameters: int
+    gradients: tuple[int, ...]  # numbers in each
     flops: int
 
 
@@ -91,9 +91,33 @@ def count_step(config: Config) -> Step:
     from lightclip_ms.ascend.step_graph import step_operators  # MindSpore only when something is compiled
 
     operators = step_operators(config, config.train.batch_size)
-    updated = [operator.inputs[0][0] for operator in operators if operator.name == "Adam"]
-    return Step(config.train.batch_size, config.model.embed_dim, sum(math.prod(shape) for shape in updated),
-                matrix_flops(operators))
+    gradients = tuple(math.prod(operator.inputs[0][0]) for operator in operators if operator.name == "Adam")
+    return Step(config.train.batch_size, config.model.embed_dim, gradients, matrix_flops(operators))
+
+
+def count_similarity_arrays() -> int:
+    """How many float arrays of N x G numbers the instance loss and its gradient make."""
+    import mindspore as ms
+    import numpy as np
+    from mindspore import Tensor
+
+    from lightclip_ms.ascend.step_graph import built_for
+    from lightclip_ms.losses import instance_loss
+    from lightclip_ms.train.graph import frontend_operators
+
+    class Gradient(ms.nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.grad = ms.grad(instance_loss, (0, 1, 2, 5, 6))
+
+        def construct(self, image, text, scale, phase, all_image, all_text):
+            return self.grad(image, text, scale, phase, 0.2, all_image, all_text)
+
+    rows, columns = np.zeros((3, 5), np.float32), np.zeros((7, 5), np.float32)
+    arrays = (rows, rows, np.ones(1, np.float32), np.int32(0), columns, columns)
+    with built_for("Ascend"):
+        operators = frontend_operators(Gradient(), *(Tensor(array) for array in arrays))
+    return sum(operator.outputs == (((3, 7), "float"),) for operator in operators)
 
 
 def step_cost(step: Step, cards: int, hardware: Hardware) -> Cost:
@@ -107,8 +131,8 @@ def step_cost(step: Step, cards: int, hardware: Hardware) -> Cost:
     local = min(cards, hardware.node)
     nodes = math.ceil(cards / hardware.node)
     features = _FLOAT * step.pairs * 2 * step.embed_dim
-    gradients = _FLOAT * step.parameters
-    buckets = math.ceil(gradients / (FUSION_MEGABYTES * 2**20)) if cards > 1 else 0
+    gradients = _FLOAT * sum(step.gradients)
+    buckets = _buckets(step.gradients) if cards > 1 else 0
     latency = hardware.latency * 1e-6 * math.log2(max(1, cards))
     gather = 2 * (cards - 1) * features  # as an all-gather forth and as a reduce-scatter back
     gather_time = 2 * features * ((nodes - 1) / hardware.roce + (local - 1) * nodes / hardware.hccs) / 1e9 + 4 * latency
@@ -117,3 +141,13 @@ def step_cost(step: Step, cards: int, hardware: Hardware) -> Cost:
         flops, similarity_flops(step.pairs, step.pairs * cards, step.embed_dim) / flops, gather,
         2 * (cards - 1) / cards * gradients, buckets, _FLOAT * step.pairs**2 * cards, flops / rate + hardware.host / 1e3,
         gather_time, reduction_time + buckets * latency, step.flops / rate + hardware.host / 1e3)
+
+
+def _buckets(gradients: tuple[int, ...]) -> int:
+    """How many collectives carry these gradients, filled one after the other up to the threshold of `parallel`."""
+    count, filled = 0, math.inf
+    for size in gradients:
+        if filled + _FLOAT * size > FUSION_MEGABYTES * 2**20:
+            count, filled = count + 1, 0
+        filled += _FLOAT * size
+    return count

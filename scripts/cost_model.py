@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightclip_ms import backend
 from lightclip_ms.cli import main_guard
-from lightclip_ms.cost_model import Hardware, count_step, step_cost
+from lightclip_ms.cost_model import Hardware, count_similarity_arrays, count_step, step_cost
 from lightclip_ms.paper_configs import ARGUMENTS_HELP, chosen_configs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -37,8 +37,8 @@ def main() -> int:
     print("Assumed: " + ", ".join(f"{UNITS[name]} {value:g}" for name, value in vars(hardware).items()) + ".\n")
     print("| configuration | pairs a card | parameters | gradients | TFLOP a step and card, alone |\n|---|---|---|---|---|")
     for name, step in steps.items():
-        print(f"| {name} | {step.pairs} | {step.parameters / 1e6:.1f} M | {4 * step.parameters / 1e6:.0f} MB "
-              f"| {step.flops / 1e12:.2f} |")
+        print(f"| {name} | {step.pairs} | {sum(step.gradients) / 1e6:.1f} M "
+              f"| {len(step.gradients)}, {4 * sum(step.gradients) / 1e6:.0f} MB | {step.flops / 1e12:.2f} |")
     print("\n| configuration | cards | TFLOP | of it similarity | features out | gradients out | buckets | N x G matrix "
           "| ms compute | ms features | ms gradients | ms a step | efficiency |\n" + "|---" * 13 + "|")
     for name, step in steps.items():
@@ -49,6 +49,8 @@ def main() -> int:
                   f"| {1e3 * cost.compute:.0f} | {1e3 * cost.gather_time:.1f} | {1e3 * cost.reduction_time:.1f} "
                   f"| {1e3 * cost.fastest:.0f} to {1e3 * cost.slowest:.0f} "
                   f"| {cost.alone / cost.slowest:.0%} to {cost.alone / cost.fastest:.0%} |")
+    print(f"\nThe instance loss and its gradient make {count_similarity_arrays()} arrays of N x G numbers; memory of dead ones "
+          "is used again.")
     return 0
 
 

@@ -60,18 +60,18 @@ def test_the_similarity_is_counted_as_the_graph_has_it():
 
 
 def test_one_card_sends_nothing():
-    cost = step_cost(Step(pairs=8, embed_dim=4, parameters=1000, flops=10**9), 1, Hardware())
+    cost = step_cost(Step(pairs=8, embed_dim=4, gradients=(1000,), flops=10**9), 1, Hardware())
     assert cost.gather == cost.reduction == cost.buckets == cost.gather_time == cost.reduction_time == 0
     assert cost.flops == 10**9 and cost.slowest == cost.fastest == cost.alone
 
 
 def test_sixteen_cards_in_two_nodes_by_hand():
     hardware = Hardware(teraflops=100, utilization=0.5, hccs=10, roce=2, node=8, latency=0, host=0)
-    step = Step(pairs=4, embed_dim=16, parameters=20 * 2**20, flops=10**12)
+    step = Step(pairs=4, embed_dim=16, gradients=(5 * 2**20, 2**20, 4 * 2**20, 10 * 2**20), flops=10**12)
     cost = step_cost(step, 16, hardware)
     features, gradients = 4 * 4 * 32, 4 * 20 * 2**20
     assert cost.gather == 2 * 15 * features and cost.reduction == pytest.approx(2 * 15 / 16 * gradients)
-    assert cost.buckets == 3 and cost.matrix == 4 * 4 * 64  # 80 MB in buckets of 32
+    assert cost.buckets == 3 and cost.matrix == 4 * 4 * 64  # 20 + 4, 16, 40 MB: buckets of 32, or of one gradient
     assert cost.flops == 10**12 + 12 * 4 * 60 * 16 and cost.alone == pytest.approx(0.02)
     # 15 other cards' features: 1 from the other node for each column of cards, 14 around the node
     assert cost.gather_time == pytest.approx(2 * features * (1 / 2 + 14 / 10) / 1e9)
@@ -81,7 +81,7 @@ def test_sixteen_cards_in_two_nodes_by_hand():
 
 
 def test_more_cards_cost_more():
-    costs = [step_cost(Step(512, 1024, 10**8, 10**13), cards, Hardware()) for cards in (1, 2, 8, 16, 64, 512)]
+    costs = [step_cost(Step(512, 1024, (10**8,), 10**13), cards, Hardware()) for cards in (1, 2, 8, 16, 64, 512)]
     times = [cost.slowest for cost in costs]
     assert times == sorted(times) and all(cost.alone <= cost.fastest <= cost.slowest for cost in costs)
     assert math.isclose(costs[-1].matrix, 512 * 512 * 512 * 4)
