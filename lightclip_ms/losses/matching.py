@@ -99,18 +99,19 @@ def _solve(cost, valid):
         raise MatchingError(f"pair {row} of the batch has matching costs that are NaN or infinite: its image or text "
                             "tokens are not finite", row)
     ends = list(accumulate(valid.sum(1).tolist(), initial=0))
+    matched = np.full(len(words), UNMATCHED, np.int32)
+
+    def solve(ends):
+        for start, end in zip(ends, ends[1:]):
+            word, patch = linear_sum_assignment(words[start:end])
+            if len(word) == end - start:  # the usual case, and faster: all words in order
+                matched[start:end] = patch
+            else:
+                matched[start + word] = patch
+
     share = -(-len(valid) // _THREADS)
-    parts = [ends[start:start + share + 1] for start in range(0, len(valid), share)]
-    patches = np.full(valid.shape, UNMATCHED, np.int32)
     with ThreadPoolExecutor(_THREADS) as pool:
-        patches[valid] = np.concatenate(list(pool.map(lambda part: _solve_pairs(words, part), parts)))
-    return patches
-
-
-def _solve_pairs(words, ends):
-    """Patches of the words of consecutive pairs; pair i has the rows ends[i]:ends[i + 1] of `words`."""
-    patches = np.full(ends[-1] - ends[0], UNMATCHED, np.int32)
-    for start, end in zip(ends, ends[1:]):
-        word, patch = linear_sum_assignment(words[start:end])
-        patches[start - ends[0] + word] = patch
+        list(pool.map(solve, [ends[first:first + share + 1] for first in range(0, len(valid), share)]))
+    patches = np.full(valid.shape, UNMATCHED, np.int32)
+    patches[valid] = matched
     return patches
