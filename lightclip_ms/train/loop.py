@@ -19,7 +19,7 @@ from lightclip_ms.train.checkpoint import cell_arrays, load_cell, write_checkpoi
 from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.optim import learning_rate
-from lightclip_ms.train.progress import Rate, progress_line
+from lightclip_ms.train.progress import Rate, memory, progress_line
 from lightclip_ms.train.run_folder import RunFolder, versions
 from lightclip_ms.train.step import METRICS, TrainStep
 
@@ -61,6 +61,9 @@ class Trainer:
         self.step = step(self.objective, config.train, self.world_size)
         self.global_step = 0
         self.rate = Rate(config.train.batch_size * self.world_size, self.total_steps)
+        # A CPU's steps are long: looking at each keeps a stop request from waiting for ten of them.
+        self._look_every = 1 if ms.get_context("device_target") == "CPU" else config.train.log_every
+        self._skipped = 0
         self._stop = False
         self._pending = []
         self._last_save = time.monotonic()
@@ -82,6 +85,7 @@ class Trainer:
         for epoch in range(self.global_step // self.data.steps_per_epoch, self.config.train.epochs):
             self._run_epoch(epoch)
         self._export("model.safetensors", {})
+        self.folder.draw_curves()
         self.folder.say(f"trained {self.global_step} steps; model in {self.folder.path / 'model.safetensors'}")
 
     def _request_stop(self, number, frame) -> None:
@@ -102,11 +106,12 @@ class Trainer:
                 metrics.asnumpy()
                 self.folder.say(f"first step, with compilation: {time.monotonic() - began:.1f} s")
                 self.rate.start(self.global_step)
-            if self.global_step % train.log_every == 0 or (train.save_steps and self.global_step % train.save_steps == 0):
+            if self.global_step % self._look_every == 0 or (train.save_steps and self.global_step % train.save_steps == 0):
                 self._read_metrics()
         self._read_metrics()
         if train.eval_epochs and ((epoch + 1) % train.eval_epochs == 0 or epoch + 1 == train.epochs):
             self._evaluate(epoch)
+            self.folder.draw_curves()
         self._save(epoch)
 
     def _evaluate(self, epoch: int) -> None:
@@ -140,25 +145,27 @@ class Trainer:
             stop = values.pop("stop")
             record.update(values)
             self._check_finite(record, index)
+            self._skipped += int(values["overflow"])
             records.append(record)
         self._pending.clear()
         if not records:
             return
-        records[-1].update(self.rate.measure(self.global_step))
+        train = self.config.train
+        if self.global_step % train.log_every == 0 or self.global_step % self.data.steps_per_epoch == 0:
+            records[-1].update(self.rate.measure(self.global_step), **memory())
+            self.folder.say(progress_line(records[-1], train.epochs, self.total_steps, self._skipped))
         self.folder.log(records)
-        self.folder.say(progress_line(records[-1], self.config.train.epochs, self.total_steps))
         if stop:
             self._save(records[-1]["epoch"])
             parallel.wait_for_all(self.world_size)  # the launcher ends all ranks when the first one leaves
             raise Stopped(f"{STOPPED_PREFIX} after step {self.global_step}; the same command goes on from there")
-        train = self.config.train
         if (train.save_steps and self.global_step % train.save_steps == 0) \
                 or time.monotonic() - self._last_save > 60 * train.save_minutes:
             self._save(records[-1]["epoch"])
 
     def _check_finite(self, record: dict, index) -> None:
         matching = losses.take_matching_error()
-        if all(math.isfinite(record[name]) for name in ("loss", "grad_norm")) and matching is None:
+        if is_sound(record) and matching is None:
             return
         rows = [matching.row] if matching is not None and matching.row is not None else range(min(8, len(index)))
         keys = ", ".join(self.data.key(int(index[row])) for row in rows)
@@ -202,6 +209,12 @@ class Trainer:
         if self.folder.is_writer:
             header = {**self._header("inference"), "metrics": metrics}
             write_checkpoint(self.folder.path / name, cell_arrays(self.model, "model"), header)
+
+
+def is_sound(record: dict) -> bool:
+    """Whether the loss is finite, and the gradient too unless a smaller loss scale may still mend it."""
+    overflow = record["overflow"] and record["loss_scale"] > 1
+    return math.isfinite(record["loss"]) and (math.isfinite(record["grad_norm"]) or bool(overflow))
 
 
 def _flatten(values: dict, prefix: str = "") -> dict:

@@ -1,5 +1,8 @@
 """The line on the screen while a run trains."""
+import resource
 import time
+
+import mindspore as ms
 
 
 def clock(seconds: float) -> str:
@@ -41,13 +44,31 @@ class Rate:
                 "eta_seconds": round(per_step * (self.total_steps - global_step), 1)}
 
 
-def progress_line(record: dict, epochs: int, total_steps: int) -> str:
-    """One line of a metrics record: where, the loss terms, the rate."""
+def memory() -> dict:
+    """{"memory_mb"}: the most this process held so far; on a card {"device_memory_mb"} too, the most its tensors took."""
+    used = {"memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)}
+    if ms.get_context("device_target") != "CPU":
+        used["device_memory_mb"] = round(ms.runtime.max_memory_allocated() / 1e6)
+    return used
+
+
+def progress_line(record: dict, epochs: int, total_steps: int, skipped: int = 0) -> str:
+    """One line of a metrics record: where, the loss terms, the rate.
+
+    Args:
+        skipped: updates left out because the scaled gradient overflowed.
+    """
     line = (f"epoch {record['epoch'] + 1}/{epochs} step {record['step']}/{total_steps} "
             f"loss {record['loss']:.4f} (instance {record['instance']:.4f}, token {record['token']:.4f}, "
             f"mlm {record['mlm']:.4f}) lr {record['lr']:.2e} scale {record['logit_scale']:.1f} "
             f"grad {record['grad_norm']:.2f}")
+    if record["loss_scale"] != 1:
+        line += f" loss scale {record['loss_scale']:.0f} ({skipped} overflows)"
     if "images_per_second" in record:
         line += (f" | {record['images_per_second']:.0f} images/s, data wait {record['data_wait']:.0%}, "
                  f"ETA {clock(record['eta_seconds'])}")
+    if "memory_mb" in record:
+        line += f" | memory {record['memory_mb'] / 1e3:.1f} GB"
+    if "device_memory_mb" in record:
+        line += f", device {record['device_memory_mb'] / 1e3:.1f} GB"
     return line

@@ -3,6 +3,7 @@
 Only rank 0 writes; on other ranks every method does nothing.
 """
 import json
+import math
 import os
 import platform
 import subprocess
@@ -28,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 class RunFolder:
-    """`config.yaml`, `versions.json`, `metrics.jsonl`, `evaluations.jsonl`, `tensorboard/`, `checkpoints/` in one folder.
+    """Configuration, versions, metrics, plot, checkpoints and what the run said, in one folder; docs/training.md lists them.
 
     Raises:
         OSError: the folder cannot be written.
@@ -38,7 +39,6 @@ class RunFolder:
         self.path = Path(folder)
         self.is_writer = rank == 0
         self.checkpoints = CheckpointFolder(self.path / "checkpoints", config.train.keep)
-        self._logs = {}
         if self.is_writer:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_aside("config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -46,7 +46,8 @@ class RunFolder:
 
     def _write_aside(self, name: str, text: str) -> None:
         aside = self.path / f".{name}.tmp"
-        aside.write_text(text, encoding="utf-8")
+        aside.unlink(missing_ok=True)
+        _append(aside, text)
         os.replace(aside, self.path / name)
 
     def open_metrics(self, global_step: int) -> None:
@@ -56,7 +57,6 @@ class RunFolder:
         for name in ("metrics.jsonl", "evaluations.jsonl"):
             kept = [json.dumps(record) + "\n" for record in self._records(name) if record["step"] <= global_step]
             self._write_aside(name, "".join(kept))
-            self._logs[name] = open(self.path / name, "a", encoding="utf-8")
         self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=global_step + 1)
 
     def _records(self, name: str) -> list[dict]:
@@ -71,17 +71,16 @@ class RunFolder:
 
     def log(self, records: list[dict]) -> None:
         """Append training metrics, one JSON object a line, each with its `step`."""
-        self._append("metrics.jsonl", "train", records)
+        self._log("metrics.jsonl", "train", records)
 
     def log_evaluation(self, record: dict) -> None:
         """Append one evaluation."""
-        self._append("evaluations.jsonl", "evaluation", [record])
+        self._log("evaluations.jsonl", "evaluation", [record])
 
-    def _append(self, name: str, board: str, records: list[dict]) -> None:
+    def _log(self, name: str, board: str, records: list[dict]) -> None:
         if not self.is_writer:
             return
-        self._logs[name].writelines(json.dumps(record) + "\n" for record in records)
-        self._logs[name].flush()
+        _append(self.path / name, "".join(json.dumps(_finite(record)) + "\n" for record in records))
         for record in records:
             for key, value in record.items():
                 if key != "step":
@@ -92,7 +91,30 @@ class RunFolder:
         """Whether no logged evaluation has a larger `metric`; False on ranks that do not write."""
         return self.is_writer and value >= max(record.get(metric, value) for record in self._records("evaluations.jsonl"))
 
+    def draw_curves(self) -> None:
+        """`loss_curves.png` of all steps so far."""
+        if not self.is_writer:
+            return
+        from lightclip_ms.eval import figures  # Matplotlib is slow to load, and other ranks need none
+
+        records = figures.read_metrics(str(self.path / "metrics.jsonl"))
+        figures.save_figure(figures.loss_curves(records), str(self.path / "loss_curves.png"))
+
     def say(self, text: str) -> None:
-        """One line on the screen, from rank 0."""
+        """One line on the screen and in `train.log`, from rank 0."""
         if self.is_writer:
             print(text, flush=True)
+            _append(self.path / "train.log", text + "\n")
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OSError(f"{path}: could not be written: {error.strerror or error}") from error
+
+
+def _finite(record: dict) -> dict:
+    """JSON has no infinity: an overflow's gradient norm becomes null."""
+    return {key: value if math.isfinite(value) else None for key, value in record.items()}
