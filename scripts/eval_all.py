@@ -26,13 +26,13 @@ def main() -> None:
 
     templates = dict(entry.partition("=")[::2] for entry in args.templates)
     opened = suite.plan(args.data_root, args.sets, templates)
+    os.makedirs(args.out, exist_ok=True)
     embedder = command.open_embedder(args.checkpoint, args)
     results = suite.run(embedder, opened)
     if not embedder.is_first:
         return
     how = command.provenance(embedder)
     encoder = embedder.towers.encoder
-    os.makedirs(args.out, exist_ok=True)
     report = tables.to_markdown(results, encoder, opened.absent, how)
     command.write_text(os.path.join(args.out, "report.md"), report)
     command.write_text(os.path.join(args.out, "report.csv"), tables.to_csv(results, encoder))

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", help="split of a Karpathy JSON file (default %(default)s)")
     parser.add_argument("--json", help="also write the result to this file")
     args = parser.parse_args()
+    command.make_room(args.json)
 
     if args.data.lower().endswith(".json"):
         dataset = open_captions_json(args.data, [Path(args.images or Path(args.data).parent)], args.split)
@@ -43,7 +44,7 @@ def main() -> None:
         print(f"{direction.replace('_', ' ')}   {recalls}")
     chances = "   ".join(f"R@{k} {result[f'chance_R@{k}']:.2f} %" for k in KS)
     print(f"chance          {chances}   ({result['images']} images, {result['captions']} captions; "
-          f"{result['images_per_second']} images/s)")
+          f"{command.speeds(result)})")
     if result["skipped"]:
         print(f"skipped: {result['skipped']}")
     if args.json:

@@ -24,6 +24,7 @@ def main() -> None:
                         help="prompts with {} for the name: text or YAML file, or a built-in set (default %(default)s)")
     parser.add_argument("--json", help="also write the result to this file")
     args = parser.parse_args()
+    command.make_room(args.json)
 
     dataset = open_labelled(args.data)
     names = match_classes(dataset, prompts.load_class_names(args.classnames) if args.classnames else None)
@@ -35,7 +36,7 @@ def main() -> None:
     print(f"top-1 {result['top1']:.2f} %   top-5 {result['top5']:.2f} %   "
           f"mean per class {result['mean_per_class']:.2f} %   (chance {result['chance_top1']:.2f} %; "
           f"{result['images']} images, {result['classes']} classes, {result['templates']} templates; "
-          f"{result['images_per_second']} images/s)")
+          f"{command.speeds(result)})")
     if result["skipped"]:
         print(f"skipped: {result['skipped']}")
     if args.json:

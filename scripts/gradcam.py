@@ -8,7 +8,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lightclip_ms.cli import main_guard
 from lightclip_ms.eval import command, figures, heatmaps, picture_grid, predict
@@ -26,19 +25,21 @@ def main() -> None:
     command.add_run_options(parser)
     args = parser.parse_args()
 
+    command.make_room(args.out)
+    images = predict.open_images(args.image)
     labels = args.label or [Path(checkpoint).name for checkpoint in args.checkpoint]
-    for name, given, wanted in (("--text", args.text, args.image), ("--word", args.word or args.image, args.image),
+    for name, given, wanted in (("--text", args.text, images), ("--word", args.word or images, images),
                                 ("--label", labels, args.checkpoint)):
         if len(given) != len(wanted):
             raise ValueError(f"{name}: {len(given)} given, {len(wanted)} needed")
     texts = args.word or args.text
-    images = predict.open_images(args.image)
+    predict.require_words(texts)
+    pictures = [picture_grid.central_square(images, index) for index in range(len(images))]
     rows = []
     for label, checkpoint in zip(labels, args.checkpoint):
         towers = command.open_embedder(checkpoint, args).towers
         pixels = np.stack([towers.preprocess(images.read(index)) for index in range(len(images))])
         rows.append((label, list(heatmaps.grad_cam(towers.model, pixels, towers.encode_texts(towers.tokenize(texts))))))
-    pictures = [picture_grid.central_square(Image.open(path)) for path in args.image]
     below = [f"{text} [{word}]" for text, word in zip(args.text, args.word)] if args.word else args.text
     figures.save_figure(picture_grid.heatmap_figure(pictures, below, rows), args.out)
     print(args.out)

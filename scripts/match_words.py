@@ -5,8 +5,6 @@ Needs a training checkpoint: the map of patches to the words' space is not part 
 """
 import argparse
 
-from PIL import Image
-
 from lightclip_ms.cli import main_guard
 from lightclip_ms.eval import command, figures, picture_grid, predict, word_matching
 
@@ -21,11 +19,13 @@ def main() -> None:
     command.add_run_options(parser)
     args = parser.parse_args()
 
+    command.make_room(args.out)
+    predict.require_words([args.text])
     images = predict.open_images([args.image])
+    picture = picture_grid.central_square(images, 0)
     projection = word_matching.read_projection(command.find_checkpoint(args.checkpoint))
     towers = command.open_embedder(args.checkpoint, args).towers
     matches, grid = word_matching.match_caption(towers, images.read(0), args.text, projection)
-    picture = picture_grid.central_square(Image.open(args.image))
     figures.save_figure(picture_grid.matching_figure(picture, args.text, matches, grid), args.out)
     for match in matches:
         print(f"{match.word:<20} row {match.patch[0] + 1}, column {match.patch[1] + 1} of {grid} x {grid}   "

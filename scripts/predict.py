@@ -8,6 +8,7 @@ Pictures are files or folders. Works from a training checkpoint, an exported mod
 """
 import argparse
 import json
+import sys
 
 import numpy as np
 
@@ -28,18 +29,24 @@ def main() -> None:
     parser.add_argument("--embeddings", metavar="NPY", help="write the pictures' normalised embeddings [N, E] here")
     command.add_run_options(parser)
     args = parser.parse_args()
-    if not (args.texts or args.retrieve or args.embeddings):
+    queries = [] if args.retrieve is None else [args.retrieve]
+    if not (args.texts or queries or args.embeddings):
         raise ValueError("nothing to do: give --texts, --retrieve or --embeddings")
+    predict.require_words([*(args.texts or ()), *queries])
+    command.make_room(args.embeddings)
+    command.make_room(args.out)
 
     images = predict.open_images(args.pictures)
     embedder = command.open_embedder(args.checkpoint, args)
     embedded = embedder.images(images)
     names = [images.key(int(index)) for index in embedded.kept]
+    if embedded.skipped.counts:
+        print(f"skipped: {embedded.skipped.summary()}", file=sys.stderr)
     if args.texts:
         print(_table(names, args.texts, predict.probabilities(
             embedded.features, embedder.texts(args.texts).features, embedder.towers.scale), args.json))
-    if args.retrieve:
-        found = predict.best_images(embedded, embedder.texts([args.retrieve]).features[0], args.count)
+    if queries:
+        found = predict.best_images(embedded, embedder.texts(queries).features[0], args.count)
         for index, cosine in found:
             print(f"{cosine:+.3f}  {images.key(index)}")
         row = {"caption": args.retrieve, "note": f"best of {len(names)}", "right": [False] * len(found),

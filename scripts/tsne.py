@@ -26,6 +26,7 @@ def main() -> None:
     command.add_run_options(parser)
     args = parser.parse_args()
 
+    command.make_room(args.out)
     labels = args.label or [Path(checkpoint).name for checkpoint in args.checkpoint]
     if len(labels) != len(args.checkpoint):
         raise ValueError(f"--label: {len(labels)} given, {len(args.checkpoint)} needed")

@@ -47,21 +47,59 @@ def test_pixels_of_the_binary_formats(tmp_path):
     assert np.asarray(dataset.read(0)).shape == (48, 48) and np.asarray(dataset.read(0)).max() == 120
 
 
-def test_cifar_reads_as_mindspore_reads_it(tmp_path):
+def _pixels(image):
+    return np.asarray(image) if isinstance(image, Image.Image) else EncodedImage(image).decode()
+
+
+def _same_rows(dataset, theirs, label="label", every=1):
+    """The set has the rows of a MindSpore data set in its order; pictures are compared at each `every`th row."""
+    for index, row in enumerate(theirs.create_dict_iterator(num_epochs=1, output_numpy=True)):
+        name = row[label].item()
+        assert (dataset.classes.index(name) if isinstance(name, str) else name) == dataset.labels[index]
+        if index % every == 0:
+            image = row["image"] if row["image"].ndim == 3 else _pixels(row["image"].tobytes())
+            np.testing.assert_array_equal(_pixels(dataset.read(index)), image)
+    assert index + 1 == len(dataset)
+
+
+def _mindspore(key, folder):
     import mindspore.dataset as ds
 
-    rng = np.random.default_rng(0)
-    records = rng.integers(0, 256, (10000, 3073), dtype=np.uint8)  # MindSpore takes no smaller file
-    records[:, 0] %= 10
-    records.tofile(tmp_path / "test_batch.bin")
-    (tmp_path / "batches.meta.txt").write_text("\n".join(built_in()["cifar10"]["classes"]))
-    dataset = sets.cifar10(tmp_path)
-    theirs = ds.Cifar10Dataset(str(tmp_path), usage="test", shuffle=False)
-    for index, row in enumerate(theirs.create_dict_iterator(num_epochs=1, output_numpy=True)):
-        assert row["label"] == dataset.labels[index]
-        if index % 1000 == 0:
-            np.testing.assert_array_equal(np.asarray(dataset.read(index)), row["image"])
-    assert index == 9999
+    return {"imagenet": lambda: ds.ImageFolderDataset(f"{folder}/val", shuffle=False),
+            "stl10": lambda: ds.STL10Dataset(folder, usage="test", shuffle=False),
+            "food101": lambda: ds.Food101Dataset(folder, usage="test", shuffle=False),
+            "flowers102": lambda: ds.Flowers102Dataset(folder, "Classification", "test", decode=True, shuffle=False),
+            "cifar10": lambda: ds.Cifar10Dataset(folder, usage="test", shuffle=False),
+            "cifar100": lambda: ds.Cifar100Dataset(folder, usage="test", shuffle=False)}[key]()
+
+
+@pytest.mark.parametrize("key", ["imagenet", "stl10", "food101", "flowers102"])
+def test_a_set_reads_as_mindspore_reads_it(key, tmp_path):
+    official_layouts.CLASSIFICATION[key](tmp_path)
+    folder = sets.locate(key, str(tmp_path))
+    _same_rows(sets.open_set(key, folder)[0], _mindspore(key, str(folder)), every=10)
+
+
+@pytest.mark.parametrize("key, file, names, heads", [
+    ("cifar10", "test_batch.bin", "batches.meta.txt", [10]), ("cifar100", "test.bin", "fine_label_names.txt", [20, 100])])
+def test_cifar_reads_as_mindspore_reads_it(key, file, names, heads, tmp_path):
+    records = np.random.default_rng(0).integers(0, 256, (10000, 3072 + len(heads)), dtype=np.uint8)  # it takes no fewer
+    records[:, : len(heads)] %= np.array(heads, np.uint8)
+    records.tofile(tmp_path / file)
+    official_layouts.lines(tmp_path / names, built_in()[key]["classes"])
+    label = "label" if key == "cifar10" else "fine_label"
+    _same_rows(sets.open_set(key, tmp_path)[0], _mindspore(key, str(tmp_path)), label, every=1000)
+
+
+def test_mindspore_knows_the_same_classes_where_it_knows_no_test_split(tmp_path):
+    import mindspore.dataset as ds
+
+    official_layouts.sun397(tmp_path)
+    dataset, _ = sets.open_set("sun397", tmp_path / "SUN397")
+    theirs = ds.SUN397Dataset(str(tmp_path / "SUN397"), shuffle=False)
+    rows = list(theirs.create_dict_iterator(num_epochs=1, output_numpy=True))
+    mine = {dataset.read(index): label for index, label in enumerate(dataset.labels.tolist())}
+    assert len(rows) == len(dataset) and all(mine[row["image"].tobytes()] % 256 == row["label"] % 256 for row in rows)
 
 
 def test_flat_imagenet_with_the_development_kit(tmp_path):
@@ -106,16 +144,21 @@ BROKEN = {
     "fer2013": (lambda root: (root / "fer2013/fer2013.csv").write_text("emotion,pixels,Usage\n0,1 2 3,PrivateTest\n"),
                 "no PrivateTest rows of 48 x 48"),
     "sun397": (lambda root: (root / "SUN397/Testing_01.txt").unlink(), "Testing_01.txt: missing"),
+    "stl10 labels": (lambda root: (root / "stl10_binary/test_y.bin").write_bytes(bytes(range(10))), "label -1, counted from 0"),
+    "fer2013 class": (lambda root: official_layouts.lines(root / "fer2013/fer2013.csv", [
+        row for row in (root / "fer2013/fer2013.csv").read_text().splitlines() if row[0] != "3"]),
+        "no test image of class 'happy' .1 of 7"),
     "caltech101": (lambda root: (root / "101_ObjectCategories/extra").mkdir(), "extra: 0 images, more than 30"),
     "imagenet": (lambda root: (root / "imagenet/val/n00000005/ILSVRC2012_val_00000005.JPEG").unlink(),
                  "n00000005: class folder without images"),
 }
 
 
-@pytest.mark.parametrize("key", BROKEN)
-def test_a_broken_set_names_the_file(key, tmp_path):
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_set_names_the_file(case, tmp_path):
+    key = case.split()[0]
     official_layouts.CLASSIFICATION[key](tmp_path)
-    damage, words = BROKEN[key]
+    damage, words = BROKEN[case]
     damage(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         sets.open_set(key, sets.locate(key, str(tmp_path)))

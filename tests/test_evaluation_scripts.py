@@ -36,6 +36,7 @@ def work(tmp_path_factory):
     (root / "run" / "checkpoints").mkdir(parents=True)
     header = {"config": {"model": dataclasses.asdict(MODEL)}}
     write_checkpoint(root / "run" / "checkpoints" / "step_000000001.safetensors", arrays, header)
+    (root / "run" / "a.png").write_bytes(b"no picture")
     (root / "run" / "metrics.jsonl").write_text('{"step": 1, "epoch": 0, "loss": 2.0}\n{"step": 2, "epoch": 0, "loss": 1.0}\n')
     return root
 
@@ -85,11 +86,16 @@ def test_demo_report(work, start):
 
 
 def test_zeroshot(work, start):
-    data, output = work / "data", work / "zeroshot.json"
-    printed = start("eval_zeroshot.py", "--checkpoint", work / "run", "--data", data / "colours.tar", "--classnames",
-                    data / "colours.txt", "--templates", data / "colours_templates.txt", "--json", output)
+    data, output = work / "data", work / "new folder" / "zeroshot.json"
+    arguments = ["--checkpoint", work / "run", "--data", data / "colours.tar", "--classnames", data / "colours.txt",
+                 "--templates", data / "colours_templates.txt", "--json", output]
+    shutil.rmtree(work / "cache", ignore_errors=True)
+    printed = start("eval_zeroshot.py", *arguments)
     result = json.loads(output.read_text())
     assert f"top-1 {result['top1']:.2f} %" in printed and result["images"] == 500 and result["templates"] == 16
+    assert f"{result['images_per_second']} images/s, {result['texts_per_second']} texts/s" in printed
+    again = start("eval_zeroshot.py", *arguments)
+    assert "texts from the cache" in again and again.split("(chance")[0] == printed.split("(chance")[0]
 
 
 def test_the_papers_tables(work, start):
@@ -135,8 +141,11 @@ def test_pictures_and_predictions(work, start):
     (["eval_zeroshot.py", "--checkpoint", "{run}", "--data", "{data}/names.tar"], "give --classnames"),
     (["eval_zeroshot.py", "--checkpoint", "{run}", "--data", "{data}/names.txt", "--classnames", "cifar10"], "names.txt: not an"),
     (["eval_all.py", "--checkpoint", "{run}", "--data-root", "{data}", "--out", "{data}/out"], "none of the data sets"),
-    (["gradcam.py", "--checkpoint", "{run}", "--image", "{data}", "--text", "a", "b", "--out", "x.png"], "--text: 2 given, 1"),
+    (["gradcam.py", "--checkpoint", "{run}", "--image", "{run}/a.png", "--text", "a", "b", "--out", "x.png"], "--text: 2 given, 1"),
+    (["gradcam.py", "--checkpoint", "{run}", "--image", "{run}/a.png", "--text", "a", "--out", "x.png"], "a.png: undecodable image"),
+    (["match_words.py", "--checkpoint", "{run}", "--image", "{run}/a.png", "--text", " ", "--out", "x.png"], "empty text"),
     (["predict.py", "--checkpoint", "{run}", "{data}/val.tar"], "nothing to do"),
+    (["predict.py", "--checkpoint", "{run}", "{run}", "--retrieve", ""], "empty text"),
     (["demo_report.py", "--run", "{data}", "--data", "{data}"], "metrics.jsonl: no such file"),
 ])
 def test_mistakes_end_in_one_line(work, start, capsys, arguments, words):

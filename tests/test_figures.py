@@ -31,10 +31,18 @@ def test_running_mean():
     np.testing.assert_allclose(figures.running_mean(np.array([2.0, 4.0, 9.0, 5.0]), 2), [2, 3, 6.5, 7])
 
 
-def test_the_figures_show_what_the_model_sees():
-    image = Image.fromarray(picture(3, 90, 140))
-    square = np.asarray(picture_grid.central_square(image).resize((40, 40), Image.Resampling.BICUBIC), float)
-    assert np.abs(square - EvalTransform(40).pixels(image)).mean() < 2
+def test_the_figures_show_what_the_model_sees(tmp_path):
+    lying = Image.Exif()
+    lying[0x0112] = 6  # as telephones store upright pictures: turned by a quarter
+    Image.fromarray(picture(3, 90, 140)).save(tmp_path / "a.png", exif=lying)
+    (tmp_path / "b.png").write_bytes(b"cut short")
+    images = predict.open_images([str(tmp_path)])
+    shown = picture_grid.central_square(images, 0)
+    assert shown.size == (picture_grid.DISPLAY,) * 2
+    square = np.asarray(shown.resize((40, 40), Image.Resampling.BICUBIC), float)
+    assert np.abs(square - EvalTransform(40).pixels(images.read(0))).mean() < 2
+    with pytest.raises(ValueError, match="b.png: undecodable image"):
+        picture_grid.central_square(images, 1)
 
 
 def test_heat_is_laid_over_the_right_corner():
@@ -54,9 +62,10 @@ def test_figures_have_a_place_for_everything(tmp_path):
     assert len(figure.axes) == 9
     assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["picture", "CLIP", "LightCLIP"]
     assert [axis.get_xlabel() for axis in figure.axes[6:]] == ["one", "two", "three"]
-    figure = picture_grid.matching_figure(picture_grid.central_square(pictures[0]), "a cat", [WordMatch("cat", (1, 3), 0.5)], 4)
+    figure = picture_grid.matching_figure(Image.new("RGB", (320, 320)), "a cat", [WordMatch("cat", (1, 3), 0.5)], 4)
     frame, = figure.axes[0].patches
     assert (frame.get_x() // 80, frame.get_y() // 80) == (3, 1)
+    assert [text.get_text() for text in figure.axes[1].texts] == ["\N{BLACK SQUARE}", "cat   row 2, column 4   cosine +0.50"]
     figures.save_figure(figure, str(tmp_path / "match.png"))
 
 

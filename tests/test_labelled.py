@@ -32,7 +32,7 @@ def test_names_are_matched_to_folders_by_name_tab_or_order(tmp_path):
     assert match_classes(dataset, ["n02\tsecond", "n01\tfirst", "n03\tthird"]) == ["first", "second"]
     assert match_classes(dataset, ["n02", "n01"]) == ["n01", "n02"]
     for names, words in ((["one"], "1 class names for 2 classes"), (["n01\tfirst"], "n02<TAB>name"),
-                         (["a", "b", "c"], "3 class names for 2")):
+                         (["a", "b", "c"], "3 class names for 2"), (["x", "n01"], "'n01' stands in the place of folder 'n02'")):
         with pytest.raises(ValueError, match=words):
             match_classes(dataset, names)
 

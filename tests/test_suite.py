@@ -32,13 +32,14 @@ def test_coco_annotations(tmp_path):
     official_layouts.coco(tmp_path)
     dataset = retrieval_sets.open_set("coco", retrieval_sets.locate("coco", str(tmp_path)))
     assert len(dataset) == 3 and len(dataset.captions) == 15  # the sixth caption of each is left out
-    assert dataset.captions[:5] == [f"caption 0 {which}" for which in (5, 4, 3, 2, 1)]  # by annotation id
+    assert dataset.captions[:5] == [f"caption 0 {which}" for which in range(5)]  # in the file's order
 
 
 @pytest.mark.parametrize("text, words", [
     ('{"images": [', "not valid JSON"), ('{"images": [{"split": "test"}]}', "neither Karpathy's layout"),
     ('{"images": []}', "no image of split 'test'"), ("[1]", "neither Karpathy's"),
     ('{"images": [{"filename": "x.jpg", "split": "test", "sentences": [{"raw": "a"}]}]}', "x.jpg: missing, though"),
+    ('{"images": [{"filename": "captions.json", "split": "test", "sentences": [{"raw": " "}]}]}', "captions is empty"),
 ])
 def test_broken_caption_files(tmp_path, text, words):
     (tmp_path / "captions.json").write_text(text)
@@ -65,6 +66,8 @@ def test_what_is_there_is_evaluated_and_what_is_absent_is_named(tmp_path, monkey
     assert results["fer2013"]["value"] == pytest.approx(100 / 7)
     report = tables.to_markdown(results, "swin_nano", opened.absent, {"command": "eval_all.py"})
     assert "| LightCLIP (paper) | 29.2 | 71.0 |" in report and "10 (official: 10000)" in report
+    assert "| fer2013 | top-1 | top-5 71.4, mean per class 14.3 | 7 (official: 3589) | 0 | 1 | " in report
+    assert "| flickr30k | R@1, R@5 | image to text R@10 " in report and "mean recall" in report
     assert "pets: put images.tar.gz" in report and "command: eval_all.py" in report
     line = next(line for line in report.splitlines() if line.startswith(f"| {tables.OURS} | – |") and "14.3" in line)
     assert line.split("|")[2:13].count(" – ") == 9  # of eleven columns, CIFAR-10 and FER-2013 are there, no average

@@ -25,9 +25,15 @@ class CaptionFiles(ImageFiles):
 
     Args:
         captions_of: image file -> its captions, in order.
+
+    Raises:
+        ValueError: a caption that is empty or no text.
     """
 
     def __init__(self, captions_of: dict[Path, list[str]]):
+        for path, captions in captions_of.items():
+            if not all(isinstance(caption, str) and caption.strip() for caption in captions):
+                raise ValueError(f"{path}: one of its captions is empty: {captions}")
         super().__init__(list(captions_of))
         self.captions = [caption for captions in captions_of.values() for caption in captions]
         counts = [len(captions) for captions in captions_of.values()]

@@ -2,6 +2,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from datetime import datetime, timezone
 from functools import partial
@@ -52,8 +53,20 @@ def provenance(embedder: Embedder) -> dict:
     from lightclip_ms.train.run_folder import versions
 
     return {"model": embedder.towers.name, "checkpoint_sha256": embedder.towers.checksum,
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), "versions": versions(),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "versions": versions(),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+
+
+def speeds(result: dict) -> str:
+    """The speeds of a result of `run.py`."""
+    rate = result["texts_per_second"]
+    return f"{result['images_per_second']} images/s, " + (f"{rate} texts/s" if rate is not None else "texts from the cache")
+
+
+def make_room(path: str | None) -> None:
+    """Make the folder of an output file, if one is wanted: before the work, so that no hours end in a bad path."""
+    if path:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
 
 
 def write_json(path: str, content: dict) -> None:

@@ -119,13 +119,9 @@ class Embedder:
             ends.append(time.monotonic())
         gathered = self._cards.gather(rows.reshape(rounds * size, -1)).reshape(world_size, rounds, size, -1)
         ordered = gathered.swapaxes(0, 1).reshape(rounds * world_size * size, -1)[:count]
-        return ordered[:, :-1], ordered[:, -1] > 0, world_size * size * _rate(ends)
-
-
-def _rate(ends: list[float]) -> float:
-    """Batches per second, without the first one where there are more: it compiles the graph."""
-    first = 1 if len(ends) > 2 else 0
-    return (len(ends) - 1 - first) / max(ends[-1] - ends[first], 1e-9)
+        first = 1 if len(ends) > 2 else 0  # the first batch compiles the graph
+        per_second = (count - first * size * world_size) / max(ends[-1] - ends[first], 1e-9)
+        return ordered[:, :-1], ordered[:, -1] > 0, per_second
 
 
 def _stack(loaded) -> tuple[np.ndarray, np.ndarray]:

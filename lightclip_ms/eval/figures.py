@@ -1,5 +1,4 @@
 """Pictures of a run: its loss curves, and what its model retrieves. Matplotlib without a display."""
-import io
 import json
 import os
 import textwrap
@@ -7,7 +6,8 @@ import textwrap
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+
+from lightclip_ms.data.decode import EncodedImage
 
 _RIGHT, _WRONG = "#2a9d43", "#bbbbbb"
 
@@ -80,7 +80,7 @@ def retrieved_examples(rows: list[dict], columns: int = 5) -> Figure:
         label.text(0, 0.02, row["note"], va="bottom", fontsize=7, color="#777777")
         for column, (picture, right) in enumerate(zip(row["pictures"][:columns], row["right"])):
             axis = figure.add_subplot(grid[index, column + 1])
-            axis.imshow(Image.open(io.BytesIO(picture)).convert("RGB"))
+            axis.imshow(EncodedImage(picture).decode())
             axis.set(xticks=[], yticks=[])
             for spine in axis.spines.values():
                 spine.set(color=_RIGHT if right else _WRONG, linewidth=4 if right else 1)

@@ -80,7 +80,7 @@ def match_classes(dataset, names: list[str] | None) -> list[str]:
             as spaces), else taken in label order. A line `folder<TAB>name` names its folder. None: the folders' own.
 
     Raises:
-        ValueError: no names at all, or a count that does not fit.
+        ValueError: no names at all, a count that does not fit, or the name of one folder in the place of another.
     """
     folders = dataset.classes
     if names is None:
@@ -93,11 +93,15 @@ def match_classes(dataset, names: list[str] | None) -> list[str]:
         if folders is None or absent:
             raise ValueError(f"class names: no line '{(absent or ['folder'])[0]}<TAB>name' for that class folder")
         return [named[folder] for folder in folders]
-    if folders is not None:
-        by_folder = {name.replace("_", " "): name for name in names}
-        if all(folder.replace("_", " ") in by_folder for folder in folders):
-            return [by_folder[folder.replace("_", " ")] for folder in folders]
+    spaced = [folder.replace("_", " ") for folder in folders or ()]
+    by_folder = {name.replace("_", " "): name for name in names}
+    if spaced and all(folder in by_folder for folder in spaced):
+        return [by_folder[folder] for folder in spaced]
     expected = len(folders) if folders is not None else int(dataset.labels.max()) + 1
     if len(names) < expected or (folders is not None and len(names) != expected):
         raise ValueError(f"{len(names)} class names for {expected} classes: the list must have one name per class")
+    for name, folder in zip(names, spaced):
+        if name.replace("_", " ") in spaced and name.replace("_", " ") != folder:
+            raise ValueError(f"class name {name!r} stands in the place of folder {folder!r}; name all folders, or write "
+                             "lines 'folder<TAB>name'")
     return names

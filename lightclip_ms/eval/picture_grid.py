@@ -7,17 +7,23 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from lightclip_ms.data.skipped import BadRecord
+from lightclip_ms.data.transforms import EvalTransform
 from lightclip_ms.eval.word_matching import WordMatch
 
 DISPLAY = 320  # pixels of a picture in a figure
 
 
-def central_square(image: Image.Image) -> Image.Image:
-    """The part of a picture that the evaluation transform shows the model, RGB [DISPLAY, DISPLAY]."""
-    side = min(image.size)
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    square = image.convert("RGB").crop((left, top, left + side, top + side))
-    return square.resize((DISPLAY, DISPLAY), Image.Resampling.BICUBIC)
+def central_square(images, index: int) -> Image.Image:
+    """What the evaluation transform shows the model of a set's picture, upright, RGB [DISPLAY, DISPLAY].
+
+    Raises:
+        ValueError: the picture cannot be decoded; the message names it.
+    """
+    try:
+        return Image.fromarray(EvalTransform(DISPLAY).pixels(images.read(index)))
+    except BadRecord as error:
+        raise ValueError(f"{images.key(index)}: {error}") from None
 
 
 def overlay(picture: Image.Image, heat: np.ndarray) -> np.ndarray:
@@ -50,7 +56,7 @@ def heatmap_figure(pictures: list[Image.Image], texts: list[str], rows: list[tup
 
 def matching_figure(picture: Image.Image, caption: str, matches: list[WordMatch], grid: int) -> Figure:
     """The patches of a picture with the word matched to each, and the words with their cosines beside it."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, max(4.4, 0.19 * len(matches))), layout="constrained")
     image, table = figure.subplots(1, 2, width_ratios=[3, 2])
     image.imshow(picture)
     image.set_title(textwrap.fill(caption, 48), fontsize=10)
@@ -61,13 +67,16 @@ def matching_figure(picture: Image.Image, caption: str, matches: list[WordMatch]
     table.axis("off")
     for number, match in enumerate(matches):
         colour = colormaps["turbo"](0.08 + 0.84 * number / max(1, len(matches) - 1))
+        written = "black" if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.6 else "white"  # by luma
         row, column = match.patch
         corner = (column * size + 1, row * size + 1)
         image.add_patch(Rectangle(corner, size - 2, size - 2, fill=False, edgecolor=colour, linewidth=2))
-        image.text(column * size + 4, (row + 0.5) * size, match.word, fontsize=8, va="center", color="white",
+        image.text(column * size + 4, (row + 0.5) * size, match.word, fontsize=8, va="center", color=written,
                    bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2})
-        table.text(0, 1 - (number + 1) / (len(matches) + 1), f"{match.word}   row {row + 1}, column {column + 1}   "
-                   f"cosine {match.cosine:+.2f}", color=colour, fontsize=10, va="center")
+        height = 1 - (number + 1) / (len(matches) + 1)
+        table.text(0, height, "\N{BLACK SQUARE}", color=colour, fontsize=10, va="center")
+        table.text(0.08, height, f"{match.word}   row {row + 1}, column {column + 1}   cosine {match.cosine:+.2f}",
+                   fontsize=10, va="center")
     image.set(xticks=[], yticks=[], xlim=(0, picture.width), ylim=(picture.height, 0))
     return figure
 

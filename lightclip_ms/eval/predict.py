@@ -14,6 +14,12 @@ def probabilities(image_features: np.ndarray, text_features: np.ndarray, scale: 
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
+def require_words(texts: list[str]) -> None:
+    """Raises ValueError if one of the texts is empty: a model has an answer even to nothing."""
+    if not all(text.strip() for text in texts):
+        raise ValueError(f"empty text among {texts}: give words")
+
+
 def open_images(paths: list[str]) -> ImageFiles:
     """Image files; a folder stands for all images below it.
 

@@ -64,7 +64,7 @@ def _karpathy(content: dict, split: str) -> dict[str, list[str]]:
 def _coco(content: dict) -> dict[str, list[str]]:
     names = {entry["id"]: entry["file_name"] for entry in content["images"]}
     captions_of = {name: [] for name in names.values()}
-    for annotation in sorted(content["annotations"], key=lambda entry: entry["id"]):
+    for annotation in content["annotations"]:  # in the file's order, which is that of COCO's own tools
         captions_of[names[annotation["image_id"]]].append(annotation["caption"])
     return captions_of
 

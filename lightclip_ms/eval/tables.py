@@ -8,6 +8,7 @@ from lightclip_ms.eval.prompts import built_in
 from lightclip_ms.eval.retrieval_sets import SETS
 
 OURS = "this checkpoint"
+_METRICS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 _DIRECTIONS = (("image_to_text", "image to text"), ("text_to_image", "text to image"))
 
 
@@ -57,8 +58,8 @@ def to_markdown(results: dict[str, dict], encoder: str, absent: dict[str, str], 
         lines += [f"| {method} | " + " | ".join("–" if value is None else f"{value:.1f}" for value in row) + " |"
                   for method, row in table["rows"]]
         parts.append("\n".join(lines))
-    columns = "| set | metric | images | skipped | templates | images/s |"
-    parts.append("\n".join(["## Details", "", columns, "|---" * 6 + "|",
+    columns = "| set | in the table | also | images | skipped | templates | images/s | texts/s |"
+    parts.append("\n".join(["## Details", "", columns, "|---" * 8 + "|",
                             *(_detail(key, result) for key, result in results.items())]))
     if absent:
         parts.append("\n".join(["## Absent", "", *(f"- {key}: put {where}" for key, where in absent.items())]))
@@ -70,8 +71,16 @@ def _detail(key: str, result: dict) -> str:
     images = f"{result['images']}"
     if result["images"] + result["skipped_images"] != result["expected_images"]:
         images += f" (official: {result['expected_images']})"
-    return (f"| {key} | {result.get('metric', 'recall')} | {images} | {result['skipped_images']} | "
-            f"{result.get('templates', '–')} | {result['images_per_second']} |")
+    if "metric" in result:
+        metric = _METRICS[result["metric"]]
+        also = ", ".join(f"{words} {result[name]:.1f}" for name, words in _METRICS.items() if words != metric)
+    else:
+        metric = "R@1, R@5"
+        also = ", ".join(f"{words} R@10 {result[f'{direction}_R@10']:.1f}" for direction, words in _DIRECTIONS)
+        also += f", mean recall {result['mean_recall']:.1f}"
+    texts = "cached" if result["texts_per_second"] is None else result["texts_per_second"]
+    return (f"| {key} | {metric} | {also} | {images} | {result['skipped_images']} | {result.get('templates', '–')} | "
+            f"{result['images_per_second']} | {texts} |")
 
 
 def to_csv(results: dict[str, dict], encoder: str) -> str:

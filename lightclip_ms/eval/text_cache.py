@@ -1,7 +1,6 @@
 """Embeddings of class prompts, kept between runs: the prompts of one ImageNet evaluation are 80,000 texts."""
 import hashlib
 import json
-from importlib import metadata
 
 import numpy as np
 
@@ -19,6 +18,8 @@ def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
     """
     if embedder.world_size > 1 or embedder.towers.checksum is None:
         return embedder.texts(prompts)
+    import mindspore  # loading it takes seconds
+
     computed = []
 
     def compute() -> dict[str, np.ndarray]:
@@ -27,6 +28,6 @@ def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
 
     # Whatever may change the last digit belongs to the identity: a result must not depend on the cache.
     identity = json.dumps([embedder.towers.checksum, embedder.batch_size, lightclip_ms.__version__,
-                           metadata.version("mindspore"), prompts])
+                           mindspore.__version__, mindspore.get_context("device_target"), prompts])
     features = cached_arrays(f"prompts/{hashlib.sha256(identity.encode()).hexdigest()[:32]}", [], compute)["features"]
     return computed[0] if computed else Embedded(features, np.arange(len(prompts)), len(prompts), SkipReport(), None)
