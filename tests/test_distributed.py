@@ -1,5 +1,7 @@
 """Two real workers under msrun against one process with the whole batch."""
+import collections
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +17,10 @@ from tests.tiny_training import METRICS, run_batch_norm, run_phases
 WORKERS = 2
 
 
-def msrun(script: Path, *arguments: str, log_dir: Path) -> None:
-    """Run `script` on WORKERS processes; fails with the end of their logs."""
+def msrun(script: Path, *arguments: str, log_dir: Path, **variables: str) -> None:
+    """Run `script` on WORKERS processes with more environment `variables`; fails with the end of their logs."""
     environ = {**os.environ, "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
-               "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+               "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", **variables}
     done = subprocess.run(
         [shutil.which("msrun", path=environ["PATH"]), f"--worker_num={WORKERS}", f"--local_worker_num={WORKERS}",
          f"--master_port={free_port()}", f"--log_dir={log_dir}", "--join=True", str(script), *arguments],
@@ -27,10 +29,17 @@ def msrun(script: Path, *arguments: str, log_dir: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """What one process found, and what each of two workers did."""
+def out(tmp_path_factory):
+    """Folder of what two workers wrote, and of their graphs after MindSpore's fusion of collectives."""
     out = tmp_path_factory.mktemp("workers")
-    msrun(Path(tiny_training.__file__), str(out), log_dir=out / "logs")
+    msrun(Path(tiny_training.__file__), str(out), log_dir=out / "logs", MS_DEV_SAVE_GRAPHS="2",
+          MS_DEV_SAVE_GRAPHS_PATH=str(out / "graphs"), MS_DEV_DUMP_IR_PASSES="all_reduce_fusion")
+    return out
+
+
+@pytest.fixture(scope="module")
+def results(out):
+    """What one process found, and what each of two workers did."""
     return {**run_phases(0, 1), **run_batch_norm(0, 1)}, [dict(np.load(out / f"rank_{rank}.npz")) for rank in range(WORKERS)]
 
 
@@ -79,3 +88,10 @@ def test_every_card_gets_the_parameters_of_the_first(results):
     for worker in results[1]:
         np.testing.assert_array_equal(worker["copied/matrix"], np.full((2, 3), 1.0))
         np.testing.assert_array_equal(worker["copied/vector"], np.full(4, 2.0))
+
+
+def test_a_step_has_five_collectives_after_fusion(out):
+    """One gather of both features; sums of their gradient, of the losses' counts, of all weights' gradients, of metrics."""
+    graphs = [collections.Counter(re.findall(r" = (?:PrimFunc_)?(AllGather|AllReduce|ReduceScatter|Broadcast)\(", path.read_text()))
+              for path in (out / "graphs/rank_0").rglob("*all_reduce_fusion*.ir")]
+    assert [dict(graph) for graph in graphs if graph["AllGather"]] == [{"AllGather": 1, "AllReduce": 4}]
