@@ -76,13 +76,15 @@ def launch(script: list[str], devices: int, output_dir: str, device: str) -> int
         child = subprocess.Popen([sys.executable, *script], env=environ, start_new_session=True)
         return _wait(child, lambda child: [child.pid])
     log_dir = Path(output_dir) / "logs"
-    log_dir.mkdir(parents=True, exist_ok=True)
-    for old in log_dir.glob("worker_*.log"):
-        old.unlink()
     command = msrun_command(script, devices, log_dir, environ)
-    with open(log_dir / "msrun.log", "wb") as log:
+    log_dir.mkdir(parents=True, exist_ok=True)
+    node = int(environ.get("NODE_RANK", "0"))
+    logs = [log_dir / f"worker_{rank}.log" for rank in range(node * devices, (node + 1) * devices)]
+    for old in logs:  # those of this machine only: the folder is shared
+        old.unlink(missing_ok=True)
+    with open(log_dir / f"msrun_{node}.log", "wb") as log:
         code = _wait(subprocess.Popen(command, env=environ, start_new_session=True, stderr=log), _workers)
-    return _explain(log_dir, code) if code else 0
+    return _explain(logs, code) if code else 0
 
 
 def _wait(child: subprocess.Popen, workers) -> int:
@@ -111,13 +113,13 @@ def _workers(launcher: subprocess.Popen) -> list[int]:
     return pids
 
 
-def _explain(log_dir: Path, code: int) -> int:
+def _explain(logs: list[Path], code: int) -> int:
     """Print how the failing ranks ended, and return their exit code: `msrun` itself knows only 0 and 1."""
-    logs = {path: _said(path) for path in sorted(log_dir.glob("worker_*.log"))}
-    if any(line.startswith(STOPPED_PREFIX) for lines in logs.values() for line in lines[-LAST_LINES:]):
+    said = {path: _said(path) for path in logs if path.exists()}
+    if any(line.startswith(STOPPED_PREFIX) for lines in said.values() for line in lines[-LAST_LINES:]):
         return EXIT_STOPPED
-    failed = {path: lines for path, lines in logs.items() if any("Error" in line or line.startswith(ERROR_PREFIX)
-                                                                  for line in lines[-LAST_LINES:])} or logs
+    failed = {path: lines for path, lines in said.items() if any("Error" in line or line.startswith(ERROR_PREFIX)
+                                                                  for line in lines[-LAST_LINES:])} or said
     for path, lines in failed.items():
         print(f"--- {path}, last lines:", *lines[-LAST_LINES:], sep="\n", file=sys.stderr, flush=True)
         if lines and lines[-1].startswith(ERROR_PREFIX):

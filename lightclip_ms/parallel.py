@@ -84,6 +84,11 @@ def wait_for_all(world_size: int) -> None:
         Sum(world_size)(ms.Tensor([1.0], ms.float32)).asnumpy()
 
 
+def gather_number(value: float, world_size: int) -> list[float]:
+    """A float32 number of every card, in rank order."""
+    return make_gather(0, world_size)(ms.Tensor([[value]], ms.float32)).asnumpy()[:, 0].tolist()
+
+
 class _FromFirst(nn.Cell):
     def __init__(self):
         super().__init__()

@@ -15,7 +15,7 @@ Exit code: 0 done; 75 stopped by Ctrl-C or SIGTERM and saved, the same command g
 
 Several machines: the same command on each, with
   NNODES=4 NODE_RANK=0 MASTER_ADDR=10.0.0.1 MASTER_PORT=8118 bash scripts/run_distribute.sh configs/resnet18.yaml 8
-where NODE_RANK is 0 to NNODES-1 and MASTER_ADDR is the address of node 0.
+where NODE_RANK is 0 to NNODES-1, MASTER_ADDR is the address of node 0 and output_dir a folder that all of them share.
 HELP
 }
 
@@ -34,7 +34,7 @@ done
 
 source scripts/find_python.sh
 demo=no
-[[ $(basename "$config") == demo.yaml ]] && demo=yes
+[[ $(basename "$config") == demo.yaml && ${NNODES:-1} == 1 ]] && demo=yes
 if [[ $demo == yes ]]; then
   "$PYTHON" scripts/make_demo_data.py --out demo_data --train 16000
 fi

@@ -39,13 +39,13 @@ def test_npus_are_counted_by_their_device_nodes(monkeypatch):
     assert launch.default_devices("cpu") == min(2, os.cpu_count())
 
 
-def _launch(tmp_path, script: str) -> subprocess.Popen:
-    """A launcher of two workers that run `script`."""
+def _launch(tmp_path, script: str, workers: int = 2, **variables: str) -> subprocess.Popen:
+    """A launcher of `workers` that run `script`, with more environment `variables`."""
     (tmp_path / "worker.py").write_text(script)
     code = (f"import sys; from lightclip_ms.launch import launch; "
-            f"sys.exit(launch([{str(tmp_path / 'worker.py')!r}], 2, {str(tmp_path)!r}, 'cpu'))")
+            f"sys.exit(launch([{str(tmp_path / 'worker.py')!r}], {workers}, {str(tmp_path)!r}, 'cpu'))")
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+                            env={**os.environ, "PYTHONPATH": str(ROOT), **variables}, cwd=tmp_path)
 
 
 PREAMBLE = """
@@ -65,6 +65,20 @@ def test_a_failing_rank_ends_the_job_within_30_seconds_and_is_shown(tmp_path):
     assert job.returncode == 1
     assert "worker_1.log" in error and "RuntimeError: the reason" in error
     assert ended - (tmp_path / "logs/worker_1.log").stat().st_mtime < 30
+
+
+def test_two_nodes_on_one_machine_form_one_job(tmp_path):
+    """As in docs/training.md: msrun starts its scheduler where MASTER_ADDR is the machine's own, which 0.0.0.0 is not."""
+    script = PREAMBLE + "print('numbers', parallel.gather_number(rank + 0.5, world_size), flush=True)\n"
+    port = str(launch.free_port())
+    nodes = [_launch(tmp_path, script, 1, NNODES="2", NODE_RANK=str(node), MASTER_ADDR=address, MASTER_PORT=port)
+             for node, address in enumerate(("127.0.0.1", "0.0.0.0"))]
+    for node in nodes:
+        _, error = node.communicate(timeout=200)
+        assert node.returncode == 0, error
+    logs = [(tmp_path / f"logs/worker_{rank}.log").read_text() for rank in range(2)]
+    assert all("numbers [0.5, 1.5]" in log for log in logs)
+    assert (tmp_path / "logs/msrun_0.log").exists() and (tmp_path / "logs/msrun_1.log").exists()
 
 
 def test_wrong_input_is_said_once_with_its_exit_code(tmp_path):

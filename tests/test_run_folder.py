@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lightclip_ms.config import Config
-from lightclip_ms.train.loop import is_sound
+from lightclip_ms.train.loop import check_agreement, is_sound
 from lightclip_ms.train.progress import progress_line
 from lightclip_ms.train.run_folder import RunFolder
 from lightclip_ms.train.step import METRICS
@@ -119,6 +119,12 @@ def test_other_ranks_write_nothing(tmp_path):
 ])
 def test_what_stops_a_run(changes, sound):
     assert is_sound({**RECORD, **changes}) == sound
+
+
+def test_cards_that_found_different_checkpoints_do_not_train_on():
+    check_agreement([7.0, 7.0], "runs/a")
+    with pytest.raises(ValueError, match=r"runs/a: .* different steps \(7, 0\); output_dir must be a folder that all"):
+        check_agreement([7.0, 0.0], "runs/a")
 
 
 def test_overflows_are_on_the_screen():

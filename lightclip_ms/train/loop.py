@@ -78,6 +78,7 @@ class Trainer:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._request_stop)
         self._restore()
+        check_agreement(parallel.gather_number(self.global_step, self.world_size), self.folder.path)
         self.folder.open_metrics(self.global_step)
         self.folder.say(
             f"{self.data.num_samples} pairs, {self.world_size} x {self.config.train.batch_size} a step, "
@@ -209,6 +210,13 @@ class Trainer:
         if self.folder.is_writer:
             header = {**self._header("inference"), "metrics": metrics}
             write_checkpoint(self.folder.path / name, cell_arrays(self.model, "model"), header)
+
+
+def check_agreement(steps: list[float], folder) -> None:
+    """All cards go on from the same step: another one would train on from other weights without a word."""
+    if len(set(steps)) > 1:
+        raise ValueError(f"{folder}: the cards found checkpoints of different steps ({', '.join(f'{step:.0f}' for step in steps)}); "
+                         "output_dir must be a folder that all machines share")
 
 
 def is_sound(record: dict) -> bool:
