@@ -32,10 +32,10 @@ class Gradients(nn.Cell):
 
 
 class SquareSum(nn.Cell):
-    """A scalar of one encoder's embeddings."""
+    """A scalar of one encoder's embeddings; parameters keep their names, which are those of the model."""
 
     def __init__(self, encoder):
-        super().__init__()
+        super().__init__(auto_prefix=False)
         self.encoder = encoder
 
     def construct(self, x):
@@ -46,7 +46,7 @@ class EncoderGradients(nn.Cell):
     """Gradients of one encoder alone."""
 
     def __init__(self, encoder):
-        super().__init__()
+        super().__init__(auto_prefix=False)
         self.square_sum = SquareSum(encoder)
         self.gradients = ms.grad(self.square_sum, None, ms.ParameterTuple(encoder.trainable_params()))
         self.set_train()
