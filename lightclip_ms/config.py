@@ -102,6 +102,7 @@ class LossConfig:
     source: str = "logits"
     normalizer: str = "sample"
     mask_ratio: float = 0.15
+    mlm_rows_per_text: float = 4.0  # masked words a caption that are predicted, on average over a card's batch
 
     def __post_init__(self):
         for key in ("instance_weight", "token_weight", "mlm_weight", "delta", "r1", "r2"):
@@ -114,6 +115,8 @@ class LossConfig:
         require(self.normalizer in ("sample", "image_tokens", "pairs"), "loss.normalizer", self.normalizer,
                  "use sample, image_tokens or pairs")
         require(0 < self.mask_ratio < 1, "loss.mask_ratio", self.mask_ratio, "use a share between 0 and 1")
+        require(self.mlm_rows_per_text > 0, "loss.mlm_rows_per_text", self.mlm_rows_per_text,
+                "use about twice the masked words of an average caption")
 
 
 @dataclass(frozen=True)

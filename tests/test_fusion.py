@@ -32,17 +32,20 @@ def test_heads_equal_fusing_everything_then_picking():
     text = [rng.standard_normal((N, L, D)) for _ in range(4)]
     image = [rng.standard_normal((N, patches, channels)) for patches, channels in zip(PATCHES, CHANNELS)]
     positions = np.array([[1, 3], [5, 2], [4, 0]], np.int32)
-    got = heads(
-        *(tuple(ms.Tensor(x.astype(np.float32)) for x in stages) for stages in (text, image)), ms.Tensor(positions)
-    )
+    rows = np.array([4, 0, 3, 1], np.int32)  # of 6 slots
+    got = heads(*(tuple(ms.Tensor(x.astype(np.float32)) for x in stages) for stages in (text, image)),
+                ms.Tensor(positions), ms.Tensor(rows))
+    want = []
     for n in range(N):
         fused = [
             text[i][n] + plain_cross_attention(text[i][n], image[i][n], w, f"attention{i + 1}.") for i in (1, 2)
         ]  # [L, D] each
         want_fused = oracle.linear(np.concatenate(fused, axis=1), w, "fused_head")[positions[n]]
         want_text = oracle.linear(text[3][n], w, "text_head")[positions[n]]
-        np.testing.assert_allclose(got[0].asnumpy()[n], want_text, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(got[1].asnumpy()[n], want_fused, rtol=1e-4, atol=1e-5)
+        want += zip(want_text, want_fused)
+    for row, text_logits, fused_logits in zip(rows, got[0].asnumpy(), got[1].asnumpy()):
+        np.testing.assert_allclose(text_logits, want[row][0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(fused_logits, want[row][1], rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_of_the_short_form_are_those_of_the_plain_form():

@@ -10,12 +10,11 @@ from lightclip_ms import losses
 step = ms.jit(ms.value_and_grad(losses.mlm_loss))
 
 
-def batch(seed=0, texts=4, slots=3, vocabulary=6):
+def batch(seed=0, rows=12, vocabulary=6):
     rng = np.random.default_rng(seed)
-    weights = np.zeros((texts, slots))
-    weights[0] = 1
-    weights[1, 0] = weights[3, :2] = 1  # text 2 has no slot
-    return rng.normal(size=(texts, slots, vocabulary)), rng.integers(0, vocabulary, (texts, slots)), weights
+    weights = np.zeros(rows)
+    weights[[0, 1, 2, 3, 9, 10]] = 1
+    return rng.normal(size=(rows, vocabulary)), rng.integers(0, vocabulary, rows), weights
 
 
 def value_and_grad(logits, labels, weights):
@@ -49,10 +48,10 @@ def test_no_real_slot():
 def test_weighted_mean_over_cards_is_the_whole_batch():
     logits, labels, weights = batch()
     whole, whole_gradient = value_and_grad(logits, labels, weights)
-    slots = [Tensor(part.sum(), ms.float32) for part in (weights[:2], weights[2:])]
+    slots = [Tensor(part.sum(), ms.float32) for part in (weights[:6], weights[6:])]
     assert [int(count) for count in slots] == [4, 2]  # a plain mean of the two cards would be wrong
     value, gradients = 0.0, []
-    for rows, count in zip((slice(0, 2), slice(2, 4)), slots):
+    for rows, count in zip((slice(0, 6), slice(6, 12)), slots):
         weight = losses.card_weight(count, sum(slots), 2).asnumpy()
         part, gradient = value_and_grad(logits[rows], labels[rows], weights[rows])
         value += weight * part / 2
@@ -75,5 +74,14 @@ def test_eager_half_precision():
 
 def test_bad_shapes():
     logits, labels, weights = batch()
-    with pytest.raises(ValueError, match=r"\[N, M, V\]"):
-        losses.mlm_loss(Tensor(logits), Tensor(labels[:, :2]), Tensor(weights))
+    with pytest.raises(ValueError, match=r"\[R, V\]"):
+        losses.mlm_loss(Tensor(logits), Tensor(labels[:2]), Tensor(weights))
+
+
+@pytest.mark.parametrize("rows_per_text, count", [(0.5, 2), (1.2, 5), (2, 8), (3, 12), (9, 12)])
+def test_real_slots_get_their_rows_first(rows_per_text, count):
+    weights = np.zeros((4, 3), np.float32)
+    weights[[0, 0, 1, 3, 3], [0, 1, 0, 0, 1]] = 1
+    rows = losses.vocabulary_rows(Tensor(weights), rows_per_text).asnumpy()
+    assert rows.dtype == np.int32 and len(set(rows.tolist())) == len(rows) == count  # no slot counts twice
+    assert weights.reshape(-1)[rows].sum() == min(count, 5)

@@ -1,16 +1,32 @@
 """Masked language modelling, one head of Eq. 14-15. N texts on this card, M mask slots a text, V vocabulary."""
+import math
+
 from mindspore import ops
 
 from lightclip_ms.losses.vectors import log_sum_exp, promote
+
+
+def vocabulary_rows(weights, rows_per_text):
+    """Which of the N M slots get their V logits, real ones before unused ones: int32 [R], R = ceil(N rows_per_text) <= N M.
+
+    Captions need few of their slots, and V logits are the most memory and work of a slot. The static R keeps shapes fixed;
+    if there are more real slots than R, the loss is the mean over R of them.
+
+    Args:
+        weights: [N, M], 1 for a real slot and 0 for an unused one.
+        rows_per_text: float, about twice what a caption has on average.
+    """
+    rows = min(weights.size, math.ceil(weights.shape[0] * rows_per_text))
+    return ops.topk(weights.reshape(-1), rows)[1]
 
 
 def mlm_loss(logits, labels, weights):
     """Mean cross-entropy over the real slots; 0 without a real slot.
 
     Args:
-        logits: [N, M, V].
-        labels: int32 [N, M], in [0, V).
-        weights: [N, M], 1 for a real slot and 0 for an unused one.
+        logits: [R, V] of R slots.
+        labels: int32 [R], in [0, V).
+        weights: [R], 1 for a real slot and 0 for an unused one.
 
     Returns:
         float32 scalar (float64 for float64 logits). Over cards: multiply by `card_weight` of the real slots.
@@ -18,11 +34,11 @@ def mlm_loss(logits, labels, weights):
     Raises:
         ValueError: the shapes do not fit.
     """
-    if logits.shape[:2] != labels.shape or labels.shape != weights.shape:
-        raise ValueError(f"logits must be [N, M, V] with labels and weights [N, M], got {logits.shape}, "
-                         f"{labels.shape} and {weights.shape}")
-    scores = promote(logits).reshape(-1, logits.shape[-1])  # [N*M, V]
-    weights = weights.reshape(-1).astype(scores.dtype)
+    if logits.shape[:-1] != labels.shape or labels.shape != weights.shape or labels.ndim != 1:
+        raise ValueError(f"logits must be [R, V] with labels and weights [R], got {logits.shape}, {labels.shape} and "
+                         f"{weights.shape}")
+    scores = promote(logits)
+    weights = weights.astype(scores.dtype)
     labelled = ops.gather_elements(scores, 1, labels.reshape(-1, 1)).reshape(-1)
     return ops.sum((log_sum_exp(scores) - labelled) * weights) / ops.maximum(ops.sum(weights), 1)
 

@@ -1,6 +1,6 @@
 """Parts that only training needs: token projection, image-to-text fusion, vocabulary heads (paper section 3.4).
 
-Legend: N batch, L text positions, M masked slots, P image tokens, C image channels, D text width, V vocabulary, H heads.
+Legend: N batch, L text positions, M masked slots, R of all slots that get logits, P image tokens, C image channels, D text width, V vocabulary, H heads.
 """
 import numpy as np
 
@@ -84,11 +84,12 @@ class MaskedLanguageHeads(nn.Cell):
         self.text_head = dense(width, vocab_size, STD)
         self.fused_head = dense(2 * width, vocab_size, STD)
 
-    def construct(self, text_stages, image_stages, positions):
-        """Four text stages [N, L, D] of the masked text, four image stages [N, P_s, C_s], positions int32 [N, M].
+    def construct(self, text_stages, image_stages, positions, rows):
+        """Four text stages [N, L, D] of the masked text, four image stages [N, P_s, C_s], positions int32 [N, M], and
+        rows int32 [R], the slots in [0, N M) to predict (`losses.vocabulary_rows`).
 
         Returns:
-            text logits [N, M, V], fused logits [N, M, V].
+            text logits [R, V], fused logits [R, V].
         """
         pick = one_hot(positions, text_stages[0].shape[1]).astype(text_stages[0].dtype)
         stage2 = ops.BatchMatMul()(pick, text_stages[1])  # [N, M, D]
@@ -96,7 +97,13 @@ class MaskedLanguageHeads(nn.Cell):
         stage4 = ops.BatchMatMul()(pick, text_stages[3])
         stage2 = stage2 + self.attention2(stage2, image_stages[1])
         stage3 = stage3 + self.attention3(stage3, image_stages[2])
-        return self.text_head(stage4), self.fused_head(ops.concat((stage2, stage3), -1))
+        fused = ops.concat((stage2, stage3), -1)
+        return self.text_head(_rows_of(stage4, rows)), self.fused_head(_rows_of(fused, rows))
+
+
+def _rows_of(slots, rows):
+    """[N, M, D] -> [R, D]."""
+    return ops.gather(slots.reshape(-1, slots.shape[-1]), rows, 0)
 
 
 def one_hot(positions, length: int):

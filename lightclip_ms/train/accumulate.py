@@ -45,7 +45,7 @@ class _FeatureGradients(nn.Cell):
 
 
 class _AddPart(nn.Cell):
-    """Adds the gradients of one part to the buffers; returns its share of the token and MLM losses, and collapse."""
+    """Adds the gradients of one part to the buffers; returns its share of the sums that `encode` gives."""
 
     def __init__(self, objective: Objective, update: Update, buffers: ms.ParameterTuple):
         super().__init__()
@@ -53,11 +53,11 @@ class _AddPart(nn.Cell):
         self.grad = ms.grad(self._surrogate, None, update.parameters, has_aux=True)
 
     def _surrogate(self, batch, totals, image_grad, text_grad):
-        image, text, token, mlm, collapse = self.objective.encode(*batch, totals)
+        image, text, sums = self.objective.encode(*batch, totals)
         config = self.objective.config
         loss = (image.astype(ms.float32) * image_grad).sum() + (text.astype(ms.float32) * text_grad).sum() \
-            + self.update.scale_loss(config.token_weight * token + config.mlm_weight * mlm)
-        return loss, ops.stack((token, mlm, collapse))
+            + self.update.scale_loss(config.token_weight * sums[0] + config.mlm_weight * sums[1])
+        return loss, sums
 
     def construct(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, totals, image_grad, text_grad):
         batch = (pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights)
@@ -81,7 +81,7 @@ class _Apply(nn.Cell):
         gradients = ()
         for buffer in self.buffers:
             gradients += (buffer * 1.0,)
-        _, terms = self.objective.combine(instance, sums[0], sums[1], sums[2])
+        _, terms = self.objective.combine(instance, sums)
         terms = self.sum_over_cards(ops.concat((terms, stop.reshape(1)))) / self.world_size
         metrics = ops.concat((terms, self.update(gradients, lr)))
         for buffer in self.buffers:
@@ -111,7 +111,7 @@ class AccumulatedStep:
             cell.set_train()
 
     def __call__(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase, lr, stop) -> Tensor:
-        """As `TrainStep`: float32 [10] of `METRICS`."""
+        """As `TrainStep`: float32 [11] of `METRICS`."""
         embed, feature_gradients, add_part, apply = self._cells
         batch = (pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights)
         size = pixels.shape[0] // self.parts
@@ -122,5 +122,5 @@ class AccumulatedStep:
         sums = 0
         for rows in ranges:
             sums = sums + add_part(*(array[rows] for array in batch), totals, image_grad[rows], text_grad[rows])
-        sums = sums * Tensor([1.0, 1.0, 1.0 / self.parts], ms.float32)  # collapse is a mean, not a sum
+        sums = sums * Tensor([1.0, 1.0, 1.0 / self.parts, 1.0 / self.parts], ms.float32)  # the last two are means
         return apply(instance, sums, scale_grad, lr, stop)

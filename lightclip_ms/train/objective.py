@@ -10,7 +10,7 @@ from lightclip_ms.config import LossConfig
 from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD
 from lightclip_ms.model.fusion import MaskedLanguageHeads, TokenProjection
 
-TERMS = ("loss", "instance", "token", "mlm", "token_collapse")
+TERMS = ("loss", "instance", "token", "mlm", "token_collapse", "mlm_left_out")
 
 
 class Objective(nn.Cell):
@@ -50,12 +50,12 @@ class Objective(nn.Cell):
             mlm_positions, mlm_labels: int32 [N, M]; mlm_weights: float32 [N, M].
 
         Returns:
-            (loss, float32 [5] of `TERMS`), whose means over cards are those of one card with the whole batch.
+            (loss, float32 [6] of `TERMS`), whose means over cards are those of one card with the whole batch.
         """
-        image, text_features, token, mlm, collapse = self.encode(
+        image, text_features, sums = self.encode(
             pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, self.totals(text, mlm_weights))
         instance = self.instance(image, text_features, phase)
-        return self.combine(instance, token, mlm, collapse)
+        return self.combine(instance, sums)
 
     def totals(self, text, mlm_weights):
         """What the token and MLM losses of all cards divide by, float32 [2], from this card's batch."""
@@ -65,13 +65,14 @@ class Objective(nn.Cell):
         """Features of a batch or of a part of one, and the losses that are sums over pairs.
 
         Returns:
-            image and text features [N, E], token loss, MLM loss, token collapse. Summed over the parts of a card's
-            batch, the mean over cards of both losses is that of one card with the whole batch.
+            image and text features [N, E], and float32 [4]: token loss, MLM loss, token collapse, share of masked
+            words left out. Summed over the parts of a card's batch, the mean over cards of both losses is that of one
+            card with the whole batch.
         """
         image_stages, image_tokens, image = self.model.visual.forward_features(self.normalize(pixels))
         text_stages, masked_stages, text_features = self._encode_texts(text, masked_text)
         counts = self._counts(text, mlm_weights)
-        token = mlm = collapse = ops.zeros((), ms.float32)
+        token = mlm = collapse = left_out = ops.zeros((), ms.float32)
         if self.token_projection is not None:
             projected = self.token_projection(image_tokens)
             valid = self._words(text)
@@ -79,11 +80,13 @@ class Objective(nn.Cell):
             token = token * losses.card_weight(counts[0], totals[0], self.world_size)
             collapse = losses.token_collapse(projected)
         if self.mlm_heads is not None:
-            text_logits, fused_logits = self.mlm_heads(masked_stages, image_stages, mlm_positions)
-            mlm = (losses.mlm_loss(text_logits, mlm_labels, mlm_weights)
-                   + losses.mlm_loss(fused_logits, mlm_labels, mlm_weights)) / 2
+            rows = losses.vocabulary_rows(mlm_weights, self.config.mlm_rows_per_text)
+            text_logits, fused_logits = self.mlm_heads(masked_stages, image_stages, mlm_positions, rows)
+            labels, weights = ops.gather(mlm_labels.reshape(-1), rows, 0), ops.gather(mlm_weights.reshape(-1), rows, 0)
+            mlm = (losses.mlm_loss(text_logits, labels, weights) + losses.mlm_loss(fused_logits, labels, weights)) / 2
             mlm = mlm * losses.card_weight(counts[1], totals[1], self.world_size)
-        return image, text_features, token, mlm, collapse
+            left_out = 1 - weights.sum() / ops.maximum(counts[1], 1)
+        return image, text_features, ops.stack((token, mlm, collapse, left_out))
 
     def instance(self, image, text, phase):
         """Eq. 2-9 over the features of all cards, both towers' in one gather."""
@@ -93,11 +96,11 @@ class Objective(nn.Cell):
             image, text, self.model.logit_scale.exp(), phase, self.config.delta, both[:, :width], both[:, width:],
             self.rank * image.shape[0], self.config.source)
 
-    def combine(self, instance, token, mlm, collapse):
-        """Eq. 1: (loss, float32 [5] of `TERMS`)."""
+    def combine(self, instance, sums):
+        """Eq. 1 of the instance loss and what `encode` gave for the whole batch: (loss, float32 [6] of `TERMS`)."""
         config = self.config
-        loss = config.instance_weight * instance + config.token_weight * token + config.mlm_weight * mlm
-        return loss, ops.stack((loss, instance, token, mlm, collapse))
+        loss = config.instance_weight * instance + config.token_weight * sums[0] + config.mlm_weight * sums[1]
+        return loss, ops.concat((ops.stack((loss, instance)), sums))
 
     def normalize(self, pixels):
         """uint8 [N, S, S, 3] -> float32 [N, 3, S, S] as the encoders take it."""

@@ -36,7 +36,7 @@ class TrainStep(nn.Cell):
         `stop` is 1 on a card that was asked to end; its mean is how all cards learn of it at the same step.
 
         Returns:
-            float32 [10] of `METRICS`, means over cards.
+            float32 [11] of `METRICS`, means over cards.
         """
         (_, terms), gradients = self.value_and_grad(
             pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase)
