@@ -24,6 +24,9 @@ def main() -> None:
     parser.add_argument("--templates", nargs="+", default=[], metavar="SET=FILE", help="prompts instead of a set's own")
     args = parser.parse_args()
 
+    for entry in args.templates:
+        if "=" not in entry:
+            raise ValueError(f"--templates: expected SET=FILE, got {entry!r}")
     templates = dict(entry.partition("=")[::2] for entry in args.templates)
     opened = suite.plan(args.data_root, args.sets, templates)
     os.makedirs(args.out, exist_ok=True)

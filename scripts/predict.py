@@ -8,7 +8,6 @@ Pictures are files or folders. Works from a training checkpoint, an exported mod
 """
 import argparse
 import json
-import sys
 
 import numpy as np
 
@@ -40,8 +39,6 @@ def main() -> None:
     embedder = command.open_embedder(args.checkpoint, args)
     embedded = embedder.images(images)
     names = [images.key(int(index)) for index in embedded.kept]
-    if embedded.skipped.counts:
-        print(f"skipped: {embedded.skipped.summary()}", file=sys.stderr)
     if args.texts:
         print(_table(names, args.texts, predict.probabilities(
             embedded.features, embedder.texts(args.texts).features, embedder.towers.scale), args.json))

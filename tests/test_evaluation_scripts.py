@@ -141,6 +141,7 @@ def test_pictures_and_predictions(work, start):
     (["eval_zeroshot.py", "--checkpoint", "{run}", "--data", "{data}/names.tar"], "give --classnames"),
     (["eval_zeroshot.py", "--checkpoint", "{run}", "--data", "{data}/names.txt", "--classnames", "cifar10"], "names.txt: not an"),
     (["eval_all.py", "--checkpoint", "{run}", "--data-root", "{data}", "--out", "{data}/out"], "none of the data sets"),
+    (["eval_all.py", "--checkpoint", "{run}", "--data-root", "{data}", "--out", "{data}/out", "--templates", "dtd"], "SET=FILE, got"),
     (["gradcam.py", "--checkpoint", "{run}", "--image", "{run}/a.png", "--text", "a", "b", "--out", "x.png"], "--text: 2 given, 1"),
     (["gradcam.py", "--checkpoint", "{run}", "--image", "{run}/a.png", "--text", "a", "--out", "x.png"], "a.png: undecodable image"),
     (["match_words.py", "--checkpoint", "{run}", "--image", "{run}/a.png", "--text", " ", "--out", "x.png"], "empty text"),

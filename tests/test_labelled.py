@@ -59,6 +59,15 @@ def test_bad_shards(tmp_path, members, words):
         open_labelled(write_tar(tmp_path / "a.tar", members))
 
 
+def test_a_cut_shard_is_no_test_set(tmp_path):
+    members = [(name, data) for number in range(5) for name, data in ((f"{number}.png", picture("red")), (f"{number}.cls", b"0"))]
+    path = write_tar(tmp_path / "a.tar", members)
+    with open(path, "r+b") as file:
+        file.truncate(4000)
+    with pytest.raises(ValueError, match=r"a.tar: readable up to byte .* of 4000: damaged or truncated tar; copy the shard again"):
+        open_labelled(path)
+
+
 def test_bad_folders(tmp_path):
     make_folder(tmp_path / "set", ["dog/a.png"])
     (tmp_path / "set/empty").mkdir()

@@ -64,7 +64,8 @@ def test_what_is_there_is_evaluated_and_what_is_absent_is_named(tmp_path, monkey
     assert results["cifar10"]["images"] == 10 and results["cifar10"]["expected_images"] == 10000
     # Grey pictures and prompts of one colour: every class is equal, so the first one is the answer to all.
     assert results["fer2013"]["value"] == pytest.approx(100 / 7)
-    report = tables.to_markdown(results, "swin_nano", opened.absent, {"command": "eval_all.py"})
+    report = tables.to_markdown(results, "swin_nano", opened.absent, {"model": "mine", "command": "eval_all.py"})
+    assert report.startswith("# Zero-shot evaluation of mine (Swin-Nano)")
     assert "| LightCLIP (paper) | 29.2 | 71.0 |" in report and "10 (official: 10000)" in report
     assert "| fer2013 | top-1 | top-5 71.4, mean per class 14.3 | 7 (official: 3589) | 0 | 1 | " in report
     assert "| flickr30k | R@1, R@5 | image to text R@10 " in report and "mean recall" in report

@@ -84,6 +84,9 @@ def test_retrieval_over_shards_and_tables(tmp_path):
     table = tmp_path / "pairs.tsv"
     table.write_text("filepath\ttitle\nred.png\tred\nblue.png\tblue\nred.png\tgreen\n", encoding="utf-8")
     dataset = open_captions(str(table))
+    (tmp_path / "gone.tsv").write_text("filepath\ttitle\nnone.png\tred\n")
+    with pytest.raises(FileNotFoundError, match="gone.tsv: line 2: .*none.png: no such image"):
+        open_captions(str(tmp_path / "gone.tsv"))
     assert dataset.captions == ["red", "green", "blue"] and dataset.image_of_caption.tolist() == [0, 0, 1]
     result = score_retrieval(embed_captions(embedder(), dataset))
     assert result["image_to_text_R@1"] == 100.0

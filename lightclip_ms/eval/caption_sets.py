@@ -44,7 +44,7 @@ class CaptionTable(CaptionFiles):
     """A CSV/TSV table with a header; rows of one image are its captions, relative paths start at the table's folder.
 
     Raises:
-        FileNotFoundError: no such table. ValueError: a column is missing, no rows, or a row without a caption.
+        FileNotFoundError: no such table or image. ValueError: a column is missing, no rows, or a row without a caption.
     """
 
     def __init__(self, path: str, image_key: str, caption_key: str):
@@ -58,7 +58,10 @@ class CaptionTable(CaptionFiles):
             for row in table:
                 if not (row[image_key] and row[caption_key]):
                     raise ValueError(f"{path}: line {table.line_num} lacks its {image_key} or {caption_key}")
-                captions_of.setdefault(Path(path).parent / row[image_key], []).append(row[caption_key])
+                image = Path(path).parent / row[image_key]
+                if not image.is_file():
+                    raise FileNotFoundError(f"{path}: line {table.line_num}: {image}: no such image")
+                captions_of.setdefault(image, []).append(row[caption_key])
         if not captions_of:
             raise ValueError(f"{path}: a header, but no row")
         super().__init__(captions_of)

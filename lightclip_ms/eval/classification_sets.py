@@ -196,7 +196,8 @@ def _listed(root: Path, names: list[str], classes: list[str]) -> LabelledFiles:
     folders = [name.rsplit("/", 1)[0] for name in names]
     unknown = next((folder for folder in folders if folder not in order), None)
     if unknown is not None:
-        raise ValueError(f"{root}: the split lists class {unknown!r}, which is none of the {len(classes)} classes")
+        raise ValueError(f"{root}: the split lists class {unknown!r}, which is none of the {len(classes)} classes: "
+                         "unpack the whole archive")
     return LabelledFiles(_existing([root / name for name in names]), [order[folder] for folder in folders], classes)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 from lightclip_ms.data.pairs import IMAGE_EXTENSIONS
 from lightclip_ms.data.tar_index import TarIndex
 
+_CUT = "damaged or truncated tar"  # as the index reports it
+
 
 def find_images(folder: Path) -> list[Path]:
     """Image files anywhere below a folder, sorted; hidden files do not count."""
@@ -49,12 +51,15 @@ class ImageShards:
     """The samples of WebDataset shards that hold an image and a member with the ending `companion`.
 
     Raises:
-        FileNotFoundError: a shard is missing. ValueError: a file is no tar, or no sample has both.
+        FileNotFoundError: a shard is missing. ValueError: a file is no tar or is cut short, or no sample has both.
     """
 
     def __init__(self, pattern: str, companion: str):
         self._companion = companion
         self._index = TarIndex(pattern, {*IMAGE_EXTENSIONS, companion})
+        cut = self._index.report.examples.get(_CUT)
+        if cut:  # training does with what is left; a score must be that of the whole set
+            raise ValueError(f"{cut[0]}: {_CUT}; copy the shard again")
         self._samples = np.flatnonzero(self._index.has(IMAGE_EXTENSIONS) & self._index.has((companion,)))
         if not len(self._samples):
             raise ValueError(f"{pattern}: no image ({', '.join(IMAGE_EXTENSIONS)}) with a .{companion} of the same key")

@@ -50,7 +50,7 @@ def _paper_rows(table: str, encoder: str) -> list[tuple[str, list[float]]]:
 def to_markdown(results: dict[str, dict], encoder: str, absent: dict[str, str], provenance: dict) -> str:
     """The report: three tables, notes on incomplete and absent sets, and how it was made."""
     name = paper()["encoders"].get(encoder, encoder)
-    parts = [f"# Zero-shot evaluation, {name}",
+    parts = [f"# Zero-shot evaluation of {provenance['model']} ({name})",
              "Rows marked (paper) are copied from the paper; a dash was not evaluated."]
     for table in tables(results, encoder):
         lines = [f"## {table['title']}", "", "| method | " + " | ".join(table["columns"]) + " |",
