@@ -68,7 +68,7 @@ def test_whole_evaluation_pads_the_last_batch_and_counts_what_it_skips(tmp_path)
     result = evaluate_zeroshot(runner, open_labelled(path), ["green", "red", "blue"], ["a {} thing", "{} paint"])
     assert result["top1"] == pytest.approx(20.0) and result["mean_per_class"] == pytest.approx(100 / 3)
     assert (result["images"], result["skipped_images"], result["classes"]) == (5, 1, 3)
-    assert "undecodable image" in result["skipped"]
+    assert result["skipped"] == f"1 of 6 images, e.g. {path}: 900"
     assert runner.towers.image_batches == 2 and runner.towers.text_batches == 2  # 6 images, 6 prompts, batches of 4
 
 
@@ -94,8 +94,9 @@ def test_retrieval_over_shards_and_tables(tmp_path):
 
 
 def test_several_cards_embed_the_same(tmp_path):
-    path = colour_shards(tmp_path, ["red", "green", "blue", "red", "green", "blue", "red"])
-    whole = embedder(batch_size=2).images(open_labelled(path)).features
+    bad = [("900.png", b"no image"), ("900.cls", b"0")]  # on the first card, of which the others must tell too
+    path = colour_shards(tmp_path, ["red", "green", "blue", "red", "green", "blue"], extra=bad)
+    alone = embedder(batch_size=2).images(open_labelled(path))
     parts = {}
     for rank in range(3):  # first learn what each rank would send
         def gather(rows, rank=rank):
@@ -104,8 +105,9 @@ def test_several_cards_embed_the_same(tmp_path):
         embedder(2, cards=Cards(rank, 3, gather)).images(open_labelled(path))
     gathered = np.concatenate([parts[rank] for rank in range(3)])
     for rank in range(3):
-        again = embedder(2, cards=Cards(rank, 3, lambda rows: gathered)).images(open_labelled(path)).features
-        np.testing.assert_array_equal(again, whole)
+        again = embedder(2, cards=Cards(rank, 3, lambda rows: gathered)).images(open_labelled(path))
+        np.testing.assert_array_equal(again.features, alone.features)
+        assert again.skipped == alone.skipped == f"1 of 7 images, e.g. {path}: 900"
     assert {len(rows) for rows in parts.values()} == {4}  # four batches of two over three cards: two rounds each
 
 

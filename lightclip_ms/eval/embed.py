@@ -18,15 +18,15 @@ _PREFETCHED = 3  # batches decoded ahead of the network
 
 @dataclass(frozen=True)
 class Embedded:
-    """Features [n, E] of those of `count` items that could be read, `kept` int [n]; this card's report of the others.
+    """Features [n, E] of those of `count` items that could be read, `kept` int [n], and one line about the others.
 
-    `per_second` counts the items of all cards, without the first batch; None if nothing was computed.
+    `per_second` counts the items of all cards, without the first batch if there are more; None if nothing was computed.
     """
     features: np.ndarray
     kept: np.ndarray
     count: int
-    skipped: SkipReport
     per_second: float | None
+    skipped: str = ""
 
 
 class Embedder:
@@ -78,8 +78,10 @@ class Embedder:
             features, valid, per_second = self._run(batches, self.towers.encode_images, len(images), "images")
         if not valid.any():
             raise ValueError(f"none of {len(images)} images can be read; first: {report.summary()}")
-        kept = np.flatnonzero(valid)
-        return Embedded(features[kept], kept, len(images), report, per_second)
+        kept, lost = np.flatnonzero(valid), np.flatnonzero(~valid)
+        # The reasons are in each card's log; this line is the same on all of them.
+        skipped = f"{len(lost)} of {len(images)} images, e.g. {images.key(int(lost[0]))}" if len(lost) else ""
+        return Embedded(features[kept], kept, len(images), per_second, skipped)
 
     def texts(self, texts: list[str]) -> Embedded:
         """Embed texts."""
@@ -88,7 +90,7 @@ class Embedder:
                 yield self.towers.tokenize([texts[index] for index in chunk]), np.ones(len(chunk), bool)
 
         features, _, per_second = self._run(batches(), self.towers.encode_texts, len(texts), "texts")
-        return Embedded(features, np.arange(len(texts)), len(texts), SkipReport(), per_second)
+        return Embedded(features, np.arange(len(texts)), len(texts), per_second)
 
     def _chunks(self, count: int) -> list[range]:
         """This card's batches. The cut into batches is the same for any number of cards, so no sum changes."""

@@ -58,5 +58,5 @@ def _counts(images, texts) -> dict:
     """Counts and speeds; `texts_per_second` is None where the embeddings came from the cache."""
     rate = None if texts.per_second is None else round(texts.per_second, 1)
     return {"images": len(images.kept), "skipped_images": images.count - len(images.kept),
-            "skipped": images.skipped.summary(), "images_per_second": round(images.per_second, 1),
+            "skipped": images.skipped, "images_per_second": round(images.per_second, 1),
             "texts_per_second": rate}

@@ -6,7 +6,6 @@ import numpy as np
 
 import lightclip_ms
 from lightclip_ms.data.cache import cached_arrays
-from lightclip_ms.data.skipped import SkipReport
 from lightclip_ms.eval.embed import Embedded, Embedder
 
 
@@ -30,4 +29,4 @@ def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
     identity = json.dumps([embedder.towers.checksum, embedder.batch_size, lightclip_ms.__version__,
                            mindspore.__version__, mindspore.get_context("device_target"), prompts])
     features = cached_arrays(f"prompts/{hashlib.sha256(identity.encode()).hexdigest()[:32]}", [], compute)["features"]
-    return computed[0] if computed else Embedded(features, np.arange(len(prompts)), len(prompts), SkipReport(), None)
+    return computed[0] if computed else Embedded(features, np.arange(len(prompts)), len(prompts), None)
