@@ -149,6 +149,10 @@ BROKEN = {
         row for row in (root / "fer2013/fer2013.csv").read_text().splitlines() if row[0] != "3"]),
         "no test image of class 'happy' .1 of 7"),
     "caltech101": (lambda root: (root / "101_ObjectCategories/extra").mkdir(), "extra: 0 images, more than 30"),
+    "imagenet numbers": (lambda root: (root / "imagenet/val/n00000005").rename(root / "imagenet/val/5"),
+                         "val/5: expected folders named by WordNet id"),
+    "stl10 order": (lambda root: official_layouts.lines(root / "stl10_binary/class_names.txt", [
+        "plane", "car", "bird", *built_in()["stl10"]["classes"][3:]]), "'bird' stands in the place of folder 'car'"),
     "imagenet": (lambda root: (root / "imagenet/val/n00000005/ILSVRC2012_val_00000005.JPEG").unlink(),
                  "n00000005: class folder without images"),
 }

@@ -7,6 +7,7 @@ a set. Each reader takes the folder of one set and returns a labelled set (`labe
 """
 import collections
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 from scipy.io import loadmat
 
 from lightclip_ms.eval.images import find_images
-from lightclip_ms.eval.labelled import ImageFolder, LabelledFiles
+from lightclip_ms.eval.labelled import ImageFolder, LabelledFiles, match_classes
 from lightclip_ms.eval.prompts import built_in
 
 CALTECH_TRAINING = 30  # images of each class that are left for training
@@ -67,7 +68,7 @@ def open_set(key: str, folder: Path):
     if empty:
         raise ValueError(f"{folder}: no test image of class {empty[0]!r} ({len(empty)} of {len(names)} classes have none): "
                          "is the archive whole?")
-    return dataset, names
+    return dataset, match_classes(dataset, names)
 
 
 def imagenet(folder: Path):
@@ -75,7 +76,11 @@ def imagenet(folder: Path):
     val = folder / "val"
     flat = sorted(val.glob("ILSVRC2012_val_*.JPEG"))
     if not flat:
-        return ImageFolder(str(val))
+        dataset = ImageFolder(str(val))
+        strange = next((name for name in dataset.classes if not re.fullmatch(r"n\d{8}", name)), None)
+        if strange:  # any other name would sort differently, and every label be wrong
+            raise ValueError(f"{val / strange}: expected folders named by WordNet id, such as n01440764")
+        return dataset
     kit = folder / "ILSVRC2012_devkit_t12" / "data"
     truth = [int(line) for line in _lines(kit / "ILSVRC2012_validation_ground_truth.txt")]
     if len(truth) != len(flat):

@@ -9,8 +9,7 @@ SETS = {
     "flickr30k": {"name": "Flickr30K", "files": ["flickr30k/dataset_flickr30k.json"],
                   "images": ["flickr30k-images", "images", "."], "count": 1000,
                   "where": "dataset_flickr30k.json (Karpathy's split) and flickr30k-images/ into DATA_ROOT/flickr30k"},
-    "coco": {"name": "MS-COCO", "files": ["coco/dataset_coco.json", "coco/annotations/captions_val2017.json",
-                                          "coco/annotations/captions_val2014.json"],
+    "coco": {"name": "MS-COCO", "files": ["coco/dataset_coco.json", "coco/annotations/captions_val2017.json"],
              "images": [".", "images"], "count": 5000,
              "where": "dataset_coco.json (Karpathy's split) with val2014/, or annotations/captions_val2017.json with "
                       "val2017/, into DATA_ROOT/coco"},
