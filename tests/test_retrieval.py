@@ -1,4 +1,8 @@
 """Recall at k against a slow oracle and constructed cases."""
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,6 +68,20 @@ def test_a_collapsed_model_scores_zero():
     images, texts = np.ones((20, 3)) / 3 ** 0.5, np.ones((20, 3)) / 3 ** 0.5
     result = recall_at_k(images, texts, np.arange(20))
     assert result["image_to_text_R@10"] == result["text_to_image_R@10"] == 0.0
+
+
+def test_memory_of_a_whole_coco_test_split():
+    program = """
+import resource
+import numpy as np
+from lightclip_ms.eval.retrieval import recall_at_k
+images, texts = np.ones((5000, 1024), np.float32), np.ones((25000, 1024), np.float32)
+recall_at_k(images, texts, np.repeat(np.arange(5000), 5))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parents[1])
+    assert int(done.stdout) * 1024 < 1e9  # kilobytes, on Linux; half of what may be needed
 
 
 @pytest.mark.parametrize("images, texts, owner, words", [
