@@ -37,7 +37,7 @@ def check(folder: str, workers: dict) -> dict:
 
 def run_tasks(workers: dict, rounds: int, operators: bool) -> dict:
     """Medians by task and framework, the turns alternating; the first run of each, which compiles, stands apart."""
-    result = {"build": workers["mindspore"].report["build"]}
+    result = {"start": {framework: worker.report for framework, worker in workers.items()}}
     for task in TASKS:
         answers = {framework: [] for framework in FRAMEWORKS}
         for _ in range(rounds + 1):
@@ -46,7 +46,8 @@ def run_tasks(workers: dict, rounds: int, operators: bool) -> dict:
         result[task] = {framework: {key: statistics.median(answer[key] for answer in each[1:])
                                     for key in ("seconds", "processor")} for framework, each in answers.items()}
         if task == "step":
-            result["compile"] = answers["mindspore"][0]["seconds"]
+            for framework, each in answers.items():
+                result["start"][framework]["first step"] = each[0]["seconds"]
             result["peak_megabytes"] = {framework: each[-1]["peak_megabytes"] for framework, each in answers.items()}
             if operators:
                 result["operators"] = {framework: worker.run("operators")["value"]
@@ -55,13 +56,15 @@ def run_tasks(workers: dict, rounds: int, operators: bool) -> dict:
 
 
 def measure(config, batch_size: int, rounds: int, threads: int, operators: bool, environment: dict) -> dict:
-    """Everything about one `ModelConfig` at one batch size; `environment` is what both workers get."""
+    """Everything about one `Config` at one batch size; `environment` is what both workers get."""
+    model = config.model
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "model.json").write_text(json.dumps(to_dict(config)), encoding="utf-8")
+        parts = {"model": to_dict(model), "loss": to_dict(config.loss)}
+        Path(folder, "config.json").write_text(json.dumps(parts), encoding="utf-8")
         np.savez(f"{folder}/batch.npz", **make_batch(
-            batch_size, config.image_size, config.context_length, config.vocab_size))
+            batch_size, model.image_size, model.context_length, model.vocab_size))
         with running_workers(folder, threads, environment) as workers:  # of their own: a check needs twice the memory
             agreement = check(folder, workers)
         with running_workers(folder, threads, environment) as workers:
-            return {"model": config.name, "batch": batch_size, "threads": threads, **agreement,
+            return {"model": model.name, "batch": batch_size, "threads": threads, **agreement,
                     **run_tasks(workers, rounds, operators)}

@@ -1,21 +1,24 @@
 """MindSpore side of `scripts/bench_step.py`: `python -m benchmarks.mindspore_worker FOLDER`."""
-import csv
-import json
-import sys
 import time
-from pathlib import Path
 
-import lightclip_ms.backend  # prepares the environment before MindSpore loads
-import mindspore as ms
-import numpy as np
-from mindspore import Tensor, nn
+START = time.perf_counter()
 
-from benchmarks.batch import BATCH_KEYS
-from benchmarks.protocol import serve
-from lightclip_ms.config import LossConfig, ModelConfig, TrainConfig
-from lightclip_ms.factory import create_model
-from lightclip_ms.train.objective import Objective
-from lightclip_ms.train.step import TrainStep
+import csv  # noqa: E402 - the time that imports take is part of the report
+import json  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import lightclip_ms.backend  # noqa: E402 - prepares the environment before MindSpore loads
+import mindspore as ms  # noqa: E402
+import numpy as np  # noqa: E402
+from mindspore import Tensor, nn  # noqa: E402
+
+from benchmarks.batch import BATCH_KEYS  # noqa: E402
+from benchmarks.protocol import serve  # noqa: E402
+from lightclip_ms.config import LossConfig, ModelConfig, TrainConfig  # noqa: E402
+from lightclip_ms.factory import create_model  # noqa: E402
+from lightclip_ms.train.objective import Objective  # noqa: E402
+from lightclip_ms.train.step import TrainStep  # noqa: E402
 
 
 class Gradients(nn.Cell):
@@ -66,10 +69,11 @@ def perturb(objective):
         parameter.set_data(Tensor(values.astype(np.float32)))
 
 
-def prepare(config: ModelConfig, folder: str):
+def prepare(folder: str):
     """Objective and step with the same weights in every run, which are left in the folder; and their trained names."""
     ms.set_seed(0)
-    objective = Objective(create_model(config), LossConfig())
+    config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+    objective = Objective(create_model(ModelConfig(**config["model"])), LossConfig(**config["loss"]))
     perturb(objective)
     np.savez(f"{folder}/weights.npz", **{p.name: p.asnumpy() for p in objective.get_parameters()})
     names = [parameter.name for parameter in objective.trainable_params()]  # the step and its optimizer rename them
@@ -88,12 +92,11 @@ def profile(run, folder) -> dict:
 
 
 def main():
+    imported = time.perf_counter() - START
     folder = sys.argv[1]
     lightclip_ms.backend.prepare_device("cpu")
-    with open(f"{folder}/model.json", encoding="utf-8") as file:
-        config = ModelConfig(**json.load(file))
     start = time.perf_counter()
-    objective, step, names = prepare(config, folder)
+    objective, step, names = prepare(folder)
     build = time.perf_counter() - start
     arrays = np.load(f"{folder}/batch.npz")
     batch = [Tensor(arrays[key]) for key in BATCH_KEYS]
@@ -107,7 +110,7 @@ def main():
 
     model = objective.model
     rng = np.random.default_rng(1)
-    images = Tensor(rng.normal(size=(len(batch[0]), 3, config.image_size, config.image_size)).astype(np.float32))
+    images = Tensor(rng.normal(size=(len(batch[0]), 3, *batch[0].shape[1:3])).astype(np.float32))
     visual_gradients, text_gradients = EncoderGradients(model.visual), EncoderGradients(model.text)
 
     def inference(run):
@@ -125,7 +128,7 @@ def main():
            "text encoder": lambda: text_gradients(batch[1])[0].asnumpy(),
            "encode_image": inference(lambda: model.encode_image(images)),
            "encode_text": inference(lambda: model.encode_text(batch[1]))},
-          {"build": build})
+          {"import": imported, "build": build})
 
 
 if __name__ == "__main__":

@@ -1,21 +1,25 @@
 """PyTorch side of `scripts/bench_step.py`: `python -m benchmarks.torch_worker FOLDER THREADS`."""
-import json
-import sys
+import time
 
-import numpy as np
-import torch
+START = time.perf_counter()
 
-from benchmarks.batch import BATCH_KEYS
-from benchmarks.protocol import serve
-from benchmarks.torch_objective import Objective
-from benchmarks.weights import to_torch_names
-from lightclip_ms.config import ModelConfig
+import json  # noqa: E402 - the time that imports take is part of the report
+import sys  # noqa: E402
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from benchmarks.batch import BATCH_KEYS  # noqa: E402
+from benchmarks.protocol import serve  # noqa: E402
+from benchmarks.torch_objective import Objective  # noqa: E402
+from benchmarks.weights import to_torch_names  # noqa: E402
+from lightclip_ms.config import ModelConfig  # noqa: E402
 
 
 def load(folder: str):
     """The objective with our weights, and the batch as tensors."""
-    with open(f"{folder}/model.json", encoding="utf-8") as file:
-        objective = Objective(ModelConfig(**json.load(file)))
+    with open(f"{folder}/config.json", encoding="utf-8") as file:
+        objective = Objective(ModelConfig(**json.load(file)["model"]))
     arrays = to_torch_names(dict(np.load(f"{folder}/weights.npz")))
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     missing, unexpected = objective.load_state_dict(weights, strict=False)
@@ -39,9 +43,12 @@ def gradients(objective, batch, phase):
 
 
 def main():
+    imported = time.perf_counter() - START
     folder, threads = sys.argv[1], int(sys.argv[2])
     torch.set_num_threads(threads)
+    start = time.perf_counter()
     objective, batch = load(folder)
+    build = time.perf_counter() - start
     objective.train()
     model = objective.model
     matrices = [p for p in objective.parameters() if p.ndim > 1]
@@ -90,7 +97,7 @@ def main():
     serve({"check": check, "step": step, "operators": operators,
            "image encoder": image_encoder, "text encoder": text_encoder,
            "encode_image": inference(lambda: model.visual(images)),
-           "encode_text": inference(lambda: model.text(batch[1]))}, {})
+           "encode_text": inference(lambda: model.text(batch[1]))}, {"import": imported, "build": build})
 
 
 if __name__ == "__main__":

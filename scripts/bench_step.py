@@ -1,7 +1,7 @@
 """Speed of the full training step against PyTorch on this machine, after checking that both compute the same.
 
     python scripts/bench_step.py                          # the three encoders at 224 px, batch 16, and the demo model
-    python scripts/bench_step.py lightclip_demo:128 --rounds 9
+    python scripts/bench_step.py demo:64 --rounds 9     # a file of configs/ and a batch size
 
 Needs PyTorch: pip install -e .[bench]
 """
@@ -19,15 +19,16 @@ ENVIRONMENT = dict(os.environ)  # before `lightclip_ms` adds what only MindSpore
 
 from benchmarks.measure import TASKS, measure  # noqa: E402
 from lightclip_ms.cli import main_guard  # noqa: E402
-from lightclip_ms.factory import preset  # noqa: E402
+from lightclip_ms.config_file import load_config  # noqa: E402
 
-DEFAULT = ("lightclip_resnet18:16", "lightclip_mobilenet_v2:16", "lightclip_swin_nano:16", "lightclip_demo:128")
+DEFAULT = ("resnet18:16", "mobilenet_v2:16", "swin_nano:16", "demo:64")
 TOLERANCE = 1e-4
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def parse_case(text: str):
     name, _, batch = text.partition(":")
-    return preset(name), int(batch or 16)
+    return load_config(str(CONFIGS / f"{name}.yaml")), int(batch or 16)
 
 
 def show(result: dict) -> None:
@@ -35,8 +36,9 @@ def show(result: dict) -> None:
     print(f"{result['model']}, batch {result['batch']}, {result['threads']} threads")
     print(f"  differences from float64: loss terms {result['terms_differ']:.1e}; gradients {ours['median']:.1e} in the "
           f"median, {ours['overall']:.1e} overall (PyTorch's float32: {theirs['median']:.1e}, {theirs['overall']:.1e})")
-    print(f"  model built in {result['build']:.1f} s, step compiled in {result['compile']:.1f} s, peak memory "
-          f"{result['peak_megabytes']['mindspore']:.0f} MB (PyTorch {result['peak_megabytes']['torch']:.0f})")
+    for framework, start in result["start"].items():
+        print(f"  {framework}: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in start.items())}, peak memory "
+              f"{result['peak_megabytes'][framework]:.0f} MB")
     for task in TASKS:
         ours, theirs = result[task]["mindspore"], result[task]["torch"]
         ratios = [ours[key] / theirs[key] for key in ("seconds", "processor")]
@@ -52,7 +54,7 @@ def show(result: dict) -> None:
 @main_guard
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=DEFAULT, help="model:batch, default: %(default)s")
+    parser.add_argument("cases", nargs="*", default=DEFAULT, help="config:batch, default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (default %(default)s)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of either framework (default %(default)s)")
     parser.add_argument("--operators", action="store_true", help="also show where the step's time goes")

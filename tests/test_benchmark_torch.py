@@ -27,13 +27,13 @@ CASES = {  # MobileNetV2 takes minutes to compile on a busy machine; `scripts/be
 @pytest.mark.parametrize("encoder", CASES)
 def test_terms_and_gradients_agree(encoder, tmp_path):
     config = CASES[encoder]
-    (tmp_path / "model.json").write_text(json.dumps(to_dict(config)))
+    (tmp_path / "config.json").write_text(json.dumps({"model": to_dict(config), "loss": {"mlm_rows_per_text": 1.9}}))
     arrays = make_batch(16, config.image_size, config.context_length, config.vocab_size)
     np.savez(tmp_path / "batch.npz", **arrays)
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
-        _, step, names = mindspore_worker.prepare(config, str(tmp_path))
+        _, step, names = mindspore_worker.prepare(str(tmp_path))
         ours = mindspore_worker.Gradients(step)
         objective, batch = torch_worker.load(str(tmp_path))
         for phase in (2,) if encoder == "swin_nano" else (0, 1, 2):
