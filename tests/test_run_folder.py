@@ -130,3 +130,5 @@ def test_cards_that_found_different_checkpoints_do_not_train_on():
 def test_overflows_are_on_the_screen():
     line = progress_line({**RECORD, "loss_scale": 32768.0}, 1, 10, skipped=2)
     assert "loss scale 32768 (2 overflows)" in line and "loss scale" not in progress_line(RECORD, 1, 10)
+    assert "no row for 20% of masked words" in progress_line({**RECORD, "mlm_left_out": 0.2}, 1, 10)
+    assert "masked words" not in progress_line({**RECORD, "mlm_left_out": 0.0}, 1, 10)

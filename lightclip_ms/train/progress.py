@@ -62,6 +62,8 @@ def progress_line(record: dict, epochs: int, total_steps: int, skipped: int = 0)
             f"loss {record['loss']:.4f} (instance {record['instance']:.4f}, token {record['token']:.4f}, "
             f"mlm {record['mlm']:.4f}) lr {record['lr']:.2e} scale {record['logit_scale']:.1f} "
             f"grad {record['grad_norm']:.2f}")
+    if record["mlm_left_out"] > 0.05:
+        line += f" (no row for {record['mlm_left_out']:.0%} of masked words: raise loss.mlm_rows_per_text)"
     if record["loss_scale"] != 1:
         line += f" loss scale {record['loss_scale']:.0f} ({skipped} overflows)"
     if "images_per_second" in record:
