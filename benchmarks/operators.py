@@ -1,0 +1,141 @@
+"""Milliseconds of operator forms that were chosen between: `python -m benchmarks.operators [THREADS]`."""
+import os
+import sys
+import time
+
+os.environ["OMP_NUM_THREADS"] = sys.argv[1] if len(sys.argv) > 1 else str(os.cpu_count())
+
+import lightclip_ms.backend  # noqa: E402 - prepares the environment before MindSpore loads
+import mindspore as ms  # noqa: E402
+import numpy as np  # noqa: E402
+from mindspore import Tensor, nn, ops  # noqa: E402
+
+from lightclip_ms.encoders import layers  # noqa: E402
+from lightclip_ms.encoders.cpu_layers import _column_sums  # noqa: E402
+from lightclip_ms.train.optim import AdamW  # noqa: E402
+from lightclip_ms.train.update import global_norm  # noqa: E402
+
+TOKENS, WIDTH, VOCABULARY, CALLS, ROUNDS = 2464, 2048, 49408, 10, 5
+
+
+def reduce_sum(x):
+    return ops.ReduceSum()(x, 0)
+
+
+def column_sums(x):
+    return _column_sums(x)
+
+
+def sum_of_all(x):
+    return ops.square(x).sum()
+
+
+def sum_by_rows(x):
+    return global_norm((x,))
+
+
+def quick_gelu(x):
+    return layers.quick_gelu(x)
+
+
+def scaled_silu(x):
+    return ops.silu(1.702 * x) * (1 / 1.702)
+
+
+def tanh_gelu(x):
+    return ops.gelu(x, approximate="tanh")
+
+
+class Forward(nn.Cell):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def construct(self, x):
+        return self.function(x)
+
+
+class Backward(Forward):
+    def __init__(self, function):
+        super().__init__(function)
+        self.grad = ops.GradOperation(sens_param=True)
+
+    def construct(self, x):
+        return self.grad(self.function)(x, x)
+
+
+class AddBias(nn.Cell):
+    def construct(self, bias):
+        return ops.bias_add(ops.zeros((TOKENS, WIDTH), ms.float32), bias)
+
+
+class BiasAddGrad(Backward):
+    def __init__(self):
+        super().__init__(AddBias())
+
+    def construct(self, bias, x):
+        return self.grad(self.function)(bias, x)
+
+
+class FusedAdamW(nn.Cell):
+    """`ops.AdamWeightDecay`, whose bias correction would have to go into its learning rate and epsilon."""
+
+    def __init__(self, parameter):
+        super().__init__()
+        self.parameter = parameter
+        self.moments = ms.ParameterTuple([ms.Parameter(ops.zeros_like(parameter), name) for name in ("m", "v")])
+        self.update = ops.AdamWeightDecay()
+        self.numbers = [Tensor(value, ms.float32) for value in (0.9, 0.98, 1e-6, 0.1)]
+
+    def construct(self, gradients, rate):
+        return self.update(self.parameter, *self.moments, rate, *self.numbers, gradients[0])
+
+
+class DecayedAdam(nn.Cell):
+    def __init__(self, parameter):
+        super().__init__()
+        self.update = AdamW(ms.ParameterTuple([parameter]), 0.1, 0.9, 0.98, 1e-6)
+
+    def construct(self, gradients, rate):
+        self.update(gradients, rate)
+        return rate + 1
+
+
+def show(name: str, cell: nn.Cell, *inputs) -> None:
+    """Print the median over rounds, after one call that compiles."""
+    milliseconds = []
+    for calls in (1, *[CALLS] * ROUNDS):
+        start = time.perf_counter()
+        for _ in range(calls):
+            result = cell(*inputs)
+        while isinstance(result, tuple):
+            result = result[0]
+        result.asnumpy()  # waits for the last call
+        milliseconds.append(1e3 * (time.perf_counter() - start) / calls)
+    print(f"  {name:<28} {np.median(milliseconds[1:]):8.2f}", flush=True)
+
+
+def main():
+    lightclip_ms.backend.prepare_device("cpu")
+    rng = np.random.default_rng(0)
+    tokens, matrix = (Tensor(rng.normal(size=(rows, columns)).astype(np.float32))
+                      for rows, columns in ((TOKENS, WIDTH), (VOCABULARY, 512)))
+    print(f"bias gradient of [{TOKENS}, {WIDTH}]")
+    show("BiasAddGrad", BiasAddGrad(), ops.zeros((WIDTH,), ms.float32), tokens)
+    for function in (reduce_sum, column_sums):
+        show(function.__name__, Forward(function), tokens)
+    print(f"sum of squares of [{VOCABULARY}, 512]")
+    for function in (sum_of_all, sum_by_rows):
+        show(function.__name__, Forward(function), matrix)
+    print(f"activation of [{TOKENS}, {WIDTH}], forward and backward")
+    for function in (tanh_gelu, scaled_silu, quick_gelu):
+        show(f"{function.__name__} forward", Forward(function), tokens)
+        show(f"{function.__name__} backward", Backward(function), tokens)
+    print(f"AdamW of [{VOCABULARY}, 512]")
+    rate = Tensor(1e-4, ms.float32)
+    show("AdamWeightDecay", FusedAdamW(ms.Parameter(matrix * 0.02, "fused")), (matrix,), rate)
+    show("nn.Adam, decoupled decay", DecayedAdam(ms.Parameter(matrix * 0.02, "adam")), (matrix,), rate)
+
+
+if __name__ == "__main__":
+    main()
