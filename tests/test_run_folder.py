@@ -4,14 +4,18 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from lightclip_ms.cli import EXIT_STOPPED
 from lightclip_ms.config import Config
+from lightclip_ms.train.checkpoint import CheckpointFolder
 from lightclip_ms.train.loop import check_agreement, is_sound
 from lightclip_ms.train.progress import progress_line
 from lightclip_ms.train.run_folder import RunFolder
@@ -24,10 +28,16 @@ TINY = ["model.image_options={width: 8, depths: [1, 1, 1, 1], stem_pool: false}"
 RECORD = {"step": 1, "epoch": 0, "lr": 1e-3, **dict.fromkeys(METRICS, 1.0), "overflow": 0.0}
 
 
+def start(*overrides) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, ROOT / "scripts/train.py", "--config", ROOT / "configs/demo.yaml", *overrides],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+
+
 def train(*overrides) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, ROOT / "scripts/train.py", "--config", ROOT / "configs/demo.yaml", *overrides],
-                          capture_output=True, text=True, check=False, timeout=300,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    process = start(*overrides)
+    output, error = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, error)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +80,22 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_all_that_is_known(shard, tm
     assert done.returncode == 1
     assert re.fullmatch(r"step [234]: the loss or its gradient is not finite \(loss nan, instance .*loss_scale 1.*\); .*samples "
                         r".*pairs\.tar.*; last checkpoint .*step_00000000[123]\.safetensors\n", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("request_to_stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_saves_the_last_step_within_30_seconds(shard, tmp_path, request_to_stop):
+    log = tmp_path / "run/metrics.jsonl"
+    process = start(*TINY, f"data.train={shard}", "data.val=", f"output_dir={tmp_path / 'run'}", "train.epochs=2000",
+                    "train.log_every=1000")
+    while not log.exists() or not log.read_text().count("\n"):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    process.send_signal(request_to_stop)
+    output, error = process.communicate(timeout=30)
+    assert process.returncode == EXIT_STOPPED, error
+    steps = log.read_text().count("\n")
+    assert f"stopped on request after step {steps};" in output
+    assert CheckpointFolder(tmp_path / "run/checkpoints").latest()[2]["global_step"] == steps
 
 
 @pytest.mark.parametrize("devices", ["1", "2"])
