@@ -9,9 +9,11 @@ import lightclip_ms.backend  # noqa: E402 - prepares the environment before Mind
 import mindspore as ms  # noqa: E402
 import numpy as np  # noqa: E402
 from mindspore import Tensor, nn, ops  # noqa: E402
+from scipy.optimize import linear_sum_assignment  # noqa: E402
 
 from lightclip_ms.encoders import layers  # noqa: E402
 from lightclip_ms.encoders.cpu_layers import _column_sums  # noqa: E402
+from lightclip_ms.losses.matching import UNMATCHED, _solve  # noqa: E402
 from lightclip_ms.train.optim import AdamW  # noqa: E402
 from lightclip_ms.train.update import global_norm  # noqa: E402
 
@@ -77,6 +79,41 @@ class BiasAddGrad(Backward):
         return self.grad(self.function)(bias, x)
 
 
+class Convolution(nn.Cell):
+    """3x3, 24 channels out."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolve = ops.Conv2D(24, 3, pad_mode="pad", pad=1)
+
+    def construct(self, x, weight):
+        return self.convolve(x, weight)
+
+
+class UnfoldedConvolution(nn.Cell):
+    def construct(self, x, weight):
+        n, _, height, width = x.shape
+        return ops.matmul(weight.reshape(1, 24, -1), ops.unfold(x, 3, padding=1)).reshape(n, 24, height, width)
+
+
+class HalvedConvolution(Convolution):
+    def construct(self, x, weight):
+        half = x.shape[1] // 2
+        return self.convolve(x[:, :half], weight[:, :half]) + self.convolve(x[:, half:], weight[:, half:])
+
+
+class ConvolutionGradients(nn.Cell):
+    """Forward and backward."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.convolution = convolution
+        self.grad = ops.GradOperation(get_all=True, sens_param=True)
+
+    def construct(self, x, weight, gradient):
+        return self.grad(self.convolution)(x, weight, gradient)
+
+
 class FusedAdamW(nn.Cell):
     """`ops.AdamWeightDecay`, whose bias correction would have to go into its learning rate and epsilon."""
 
@@ -115,6 +152,27 @@ def show(name: str, cell: nn.Cell, *inputs) -> None:
     print(f"  {name:<28} {np.median(milliseconds[1:]):8.2f}", flush=True)
 
 
+def show_matching(rng, pairs: int = 512, patches: int = 49, positions: int = 77, words: int = 12) -> None:
+    """What the graph calls, on random costs, against SciPy's solver in a plain loop."""
+    cost = rng.random((pairs, positions, patches)).astype(np.float32)
+    valid = np.zeros((pairs, positions), bool)
+    valid[:, 1 : words + 1] = True
+
+    def plain_loop():
+        patches_of = np.full(valid.shape, UNMATCHED, np.int32)
+        for row, table, places in zip(patches_of, cost, valid):
+            word, patch = linear_sum_assignment(table[places])
+            row[np.flatnonzero(places)[word]] = patch
+
+    for name, run in (("plain loop", plain_loop), ("losses.matching", lambda: _solve(cost, valid))):
+        seconds = []
+        for _ in range(CALLS * ROUNDS):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        print(f"  {name:<28} {1e3 * np.median(seconds):8.2f}")
+
+
 def main():
     lightclip_ms.backend.prepare_device("cpu")
     rng = np.random.default_rng(0)
@@ -135,6 +193,14 @@ def main():
     rate = Tensor(1e-4, ms.float32)
     show("AdamWeightDecay", FusedAdamW(ms.Parameter(matrix * 0.02, "fused")), (matrix,), rate)
     show("nn.Adam, decoupled decay", DecayedAdam(ms.Parameter(matrix * 0.02, "adam")), (matrix,), rate)
+    for channels, side in ((24, 32), (192, 4)):
+        print(f"3x3 convolution of [64, {channels}, {side}, {side}] to 24 channels, forward and backward")
+        x, weight, gradient = (Tensor(rng.normal(size=shape).astype(np.float32)) for shape in (
+            (64, channels, side, side), (24, channels, 3, 3), (64, 24, side, side)))
+        for form in (Convolution, UnfoldedConvolution, HalvedConvolution):
+            show(form.__name__, ConvolutionGradients(form()), x, weight, gradient)
+    print("matching of 512 pairs, 49 patches, 12 words of 77 positions")
+    show_matching(rng)
 
 
 if __name__ == "__main__":
