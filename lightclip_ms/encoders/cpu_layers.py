@@ -51,12 +51,13 @@ class _Affine(nn.Cell):
     def __init__(self):
         super().__init__()
         self.add = ops.BiasAdd()
+        self.sum = ops.ReduceSum()  # in mixed precision, norms are not where products in float32 are looked for
 
     def construct(self, x, gamma, beta):
         return self.add(x * gamma, beta)
 
     def bprop(self, x, gamma, beta, out, dout):
-        return dout * gamma, _column_sums(dout * x), _column_sums(dout)
+        return dout * gamma, self.sum(dout * x, 0), self.sum(dout, 0)
 
 
 class LayerNorm(nn.LayerNorm):
