@@ -85,7 +85,7 @@ class Objective(nn.Cell):
             labels, weights = ops.gather(mlm_labels.reshape(-1), rows, 0), ops.gather(mlm_weights.reshape(-1), rows, 0)
             mlm = (losses.mlm_loss(text_logits, labels, weights) + losses.mlm_loss(fused_logits, labels, weights)) / 2
             mlm = mlm * losses.card_weight(counts[1], totals[1], self.world_size)
-            left_out = 1 - weights.sum() / ops.maximum(counts[1], 1)
+            left_out = (counts[1] - weights.sum()) / ops.maximum(counts[1], 1)
         return image, text_features, ops.stack((token, mlm, collapse, left_out))
 
     def instance(self, image, text, phase):
