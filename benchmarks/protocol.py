@@ -5,17 +5,12 @@ while they wait would disturb the other side, so the controller stops the whole 
 """
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-
-def peak_megabytes() -> float:
-    # Not `ru_maxrss`: that one starts with what the process had before `exec`, a copy of its parent.
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+from lightclip_ms.peak_memory import peak_megabytes
 
 
 def serve(tasks: dict, report: dict) -> None:

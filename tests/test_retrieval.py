@@ -73,7 +73,7 @@ def test_a_collapsed_model_scores_zero():
 def test_memory_of_a_whole_coco_test_split():
     program = """
 import numpy as np
-from benchmarks.protocol import peak_megabytes
+from lightclip_ms.peak_memory import peak_megabytes
 from lightclip_ms.eval.retrieval import recall_at_k
 images, texts = np.ones((5000, 1024), np.float32), np.ones((25000, 1024), np.float32)
 recall_at_k(images, texts, np.repeat(np.arange(5000), 5))

@@ -1,8 +1,9 @@
 """The line on the screen while a run trains."""
-import resource
 import time
 
 import mindspore as ms
+
+from lightclip_ms.peak_memory import peak_megabytes
 
 
 def clock(seconds: float) -> str:
@@ -46,7 +47,7 @@ class Rate:
 
 def memory() -> dict:
     """{"memory_mb"}: the most this process held so far; on a card {"device_memory_mb"} too, the most its tensors took."""
-    used = {"memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)}
+    used = {"memory_mb": round(peak_megabytes())}
     if ms.get_context("device_target") != "CPU":
         used["device_memory_mb"] = round(ms.runtime.max_memory_allocated() / 1e6)
     return used
