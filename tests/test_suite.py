@@ -60,7 +60,10 @@ def test_what_is_there_is_evaluated_and_what_is_absent_is_named(tmp_path, monkey
     assert len(opened.absent) == 10 and "DATA_ROOT" in opened.absent["imagenet"]
     assert opened.classification["fer2013"][2] == ["a red {}"]
 
-    results = suite.run(Embedder(ColourTowers(8), 8), opened)
+    done = []
+    for results in suite.run(Embedder(ColourTowers(8), 8), opened):
+        done.append(tuple(results))  # a report can be written after each set
+    assert done == [("cifar10",), ("cifar10", "fer2013"), ("cifar10", "fer2013", "flickr30k")]
     assert results["cifar10"]["images"] == 10 and results["cifar10"]["expected_images"] == 10000
     # Grey pictures and prompts of one colour: every class is equal, so the first one is the answer to all.
     assert results["fer2013"]["value"] == pytest.approx(100 / 7)

@@ -1,4 +1,5 @@
 """All data sets of the paper in one go: what is there is evaluated, what is not is named."""
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightclip_ms.eval import classification_sets, retrieval_sets
@@ -51,15 +52,19 @@ def plan(data_root: str, sets: list[str], templates: dict[str, str]) -> Plan:
     return Plan(classification, retrieval, absent)
 
 
-def run(embedder: Embedder, opened: Plan) -> dict[str, dict]:
-    """Result of each opened set: `value` is the figure the field reports, `expected_images` the official size."""
+def run(embedder: Embedder, opened: Plan) -> Iterator[dict[str, dict]]:
+    """Evaluate the opened sets, and after each one yield the results so far by set, so that a crash loses only one.
+
+    `value` is the figure the field reports, `expected_images` the official size.
+    """
     results = {}
     for key, (dataset, names, templates) in opened.classification.items():
         result = evaluate_zeroshot(embedder, dataset, names, templates)
         metric = built_in()[key]["metric"]
         expected = built_in()[key]["images"]
         results[key] = {"value": result[metric], "metric": metric, "expected_images": expected, **result}
+        yield results
     for key, dataset in opened.retrieval.items():
         result = score_retrieval(embed_captions(embedder, dataset))
         results[key] = {"expected_images": retrieval_sets.SETS[key]["count"], **result}
-    return results
+        yield results
