@@ -62,7 +62,8 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint") from None
+        raise ValueError(f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint. Other formats, such "
+                         "as .ckpt and .pth, are not read") from None
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of lightclip_ms")
     if int(metadata["version"]) > VERSION:
