@@ -69,16 +69,7 @@ class Update(nn.Cell):
         return self.logit_scale.exp().reshape(())
 
 
-_square_sum = ops.MultitypeFuncGraph("square_sum")
 _scale = ops.MultitypeFuncGraph("scale")
-
-
-@_square_sum.register("Tensor")
-def _square_sum_of_tensor(gradient):
-    squares = ops.square(gradient.astype(ms.float32))
-    if gradient.ndim > 1:  # row by row first: a sum over all axes at once takes 7 times as long on the CPU backend
-        squares = squares.reshape(gradient.shape[0], -1).sum(1)
-    return squares.sum()
 
 
 @_scale.register("Tensor", "Tensor")
@@ -87,8 +78,22 @@ def _scale_tensor(factor, gradient):
 
 
 def global_norm(gradients):
-    """Euclidean norm of all gradients together, float32 scalar."""
-    return ops.sqrt(ops.addn(ops.HyperMap()(_square_sum, gradients)))
+    """Euclidean norm of all gradients together, float32 scalar.
+
+    Matrices go row by row, as a sum over all axes at once takes 7 times as long on the CPU backend; everything else goes
+    in one array, as most of a model's parameters are small vectors and each operator has its price.
+    """
+    vectors, row_sums = (), ()
+    for gradient in gradients:
+        gradient = gradient.astype(ms.float32)
+        if gradient.ndim > 1:
+            row_sums += (ops.square(gradient).reshape(gradient.shape[0], -1).sum(1),)
+        else:
+            vectors += (gradient.reshape(-1),)
+    squares = row_sums
+    if vectors:
+        squares += (ops.square(ops.concat(vectors)),)
+    return ops.sqrt(ops.concat(squares).sum())
 
 
 def scale(gradients, factor):
