@@ -32,15 +32,15 @@ class Staged(nn.Module):
 
 
 class ResNet(Staged):
-    def __init__(self, image_size, embed_dim, width=64, depths=(2, 2, 2, 2), stem_pool=True):
+    def __init__(self, image_size, embed_dim, width=64, depths=(2, 2, 2, 2), last_stride=2):
         super().__init__()
         self.stem = nn.Sequential(
             conv_norm(3, width // 2, 3, 2), conv_norm(width // 2, width // 2, 3), conv_norm(width // 2, width, 3),
-            *([nn.AvgPool2d(2)] if stem_pool else []))
+            nn.AvgPool2d(2))
         self.stage_channels = [width * 2**i for i in range(4)]
         stages, inputs = [], width
-        for i, (channels, depth) in enumerate(zip(self.stage_channels, depths)):
-            blocks = [BasicBlock(inputs, channels, 2 if i else 1)]
+        for channels, depth, stride in zip(self.stage_channels, depths, (1, 2, 2, last_stride)):
+            blocks = [BasicBlock(inputs, channels, stride)]
             blocks += [BasicBlock(channels, channels, 1) for _ in range(depth - 1)]
             stages.append(nn.Sequential(*blocks))
             inputs = channels

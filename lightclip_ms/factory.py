@@ -17,7 +17,7 @@ MODELS = {
             "lightclip_demo",
             "resnet18",
             image_size=64,
-            image_options={"width": 24, "depths": [1, 1, 1, 1], "stem_pool": False},
+            image_options={"width": 24, "depths": [1, 1, 1, 1], "last_stride": 1},
             embed_dim=128,
             context_length=24,
             vocab_size=8192,

@@ -30,7 +30,7 @@ from lightclip_ms.train.step import METRICS
 ROOT = Path(__file__).parents[1]
 PAIRS, BATCH = 192, 8
 STEPS_PER_KILL = 24  # so that a run is never over before its last kill
-TINY = ["model.image_options={width: 8, depths: [1, 1, 1, 1], stem_pool: false}", "model.embed_dim=32",
+TINY = ["model.image_options={width: 8, depths: [1, 1, 1, 1], last_stride: 1}", "model.embed_dim=32",
         "model.vocab_size=600", "model.text_width=32", "model.text_heads=2", "data.val=", f"train.batch_size={BATCH}",
         "train.log_every=1", "train.save_steps=2", "device=cpu"]
 REACTION = 4  # steps that may pass between a decision and the kill

@@ -15,8 +15,8 @@ ENCODERS = {
     "swin_nano": ("swin_nano", 224, 512, {}, (48, 96, 192, 384), (4, 8, 16, 32), 7_111_754),
     "resnet18 96 px": ("resnet18", 96, 64, {"width": 16}, (16, 32, 64, 128), (4, 8, 16, 32), 759_512),
     "demo": (
-        "resnet18", 64, 128, {"width": 24, "depths": [1, 1, 1, 1], "stem_pool": False},
-        (24, 48, 96, 192), (2, 4, 8, 16), 830_036,
+        "resnet18", 64, 128, {"width": 24, "depths": [1, 1, 1, 1], "last_stride": 1},
+        (24, 48, 96, 192), (4, 8, 16, 16), 830_036,
     ),
     "mobilenet_v2 64 px": (
         "mobilenet_v2", 64, 64, {"width_mult": 0.4, "last_stride": 1}, (16, 16, 40, 128), (4, 8, 16, 16), 381_120,
@@ -117,9 +117,10 @@ def test_demo_preset_is_the_demo_case():
     "name, size, options, message",
     [
         ("resnet19", 224, {}, "resnet18"),
-        ("resnet18", 224, {"embed": 3}, "stem_pool"),
+        ("resnet18", 224, {"embed": 3}, "last_stride"),
         ("resnet18", 100, {}, "multiple of 32"),
         ("resnet18", 64, {"depths": (2, 2)}, "four entries"),
+        ("resnet18", 64, {"last_stride": 3}, "1 or 2"),
         ("resnet18", 224, {"width": 20}, "multiple of 64"),
         ("mobilenet_v2", 64, {"last_stride": 3}, "1 or 2"),
         ("mobilenet_v2", 72, {"last_stride": 1}, "multiple of 16"),

@@ -21,7 +21,7 @@ from tests import official_layouts
 from tests.demo_folder import SETTINGS, demo_folder
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-MODEL = ModelConfig("lightclip_resnet18", "resnet18", image_size=64, image_options={"width": 8, "depths": (1, 1, 1, 1), "stem_pool": False},
+MODEL = ModelConfig("lightclip_resnet18", "resnet18", image_size=64, image_options={"width": 8, "depths": (1, 1, 1, 1), "last_stride": 1},
                     embed_dim=16, context_length=24, vocab_size=2048, text_width=16, text_heads=1, text_layers=4)
 
 

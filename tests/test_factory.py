@@ -117,7 +117,7 @@ def test_towers_must_share_the_embedding():
 
 
 def test_impossible_options_are_refused():
-    with pytest.raises(ValueError, match="resnet18: unknown option depth; it takes width, depths, stem_pool"):
+    with pytest.raises(ValueError, match="resnet18: unknown option depth; it takes width, depths, last_stride"):
         create_model(ModelConfig(image_options={"depth": 3}))
 
 

@@ -36,7 +36,7 @@ def test_gradient_through_mean_pooling_is_the_formula(texts):
 
 
 def test_gradient_through_attention_pooling_agrees_with_differences(texts):
-    visual = create_image_encoder("resnet18", 64, 12, width=8, depths=(1, 1, 1, 1), stem_pool=False)
+    visual = create_image_encoder("resnet18", 64, 12, width=8, depths=(1, 1, 1, 1), last_stride=1)
     tokens = np.random.default_rng(0).normal(size=(2, 16, 64)).astype(np.float32)
     gradient = similarity_gradient(visual, tokens, texts)
     for pair, patch, channel in ((0, 0, 0), (0, 7, 13), (1, 15, 63), (1, 3, 30)):

@@ -23,7 +23,7 @@ from lightclip_ms.train.step import METRICS
 from tests.data_files import encode, picture, write_tar
 
 ROOT = Path(__file__).parents[1]
-TINY = ["model.image_options={width: 8, depths: [1, 1, 1, 1], stem_pool: false}", "model.embed_dim=32", "model.vocab_size=600",
+TINY = ["model.image_options={width: 8, depths: [1, 1, 1, 1], last_stride: 1}", "model.embed_dim=32", "model.vocab_size=600",
         "model.text_width=32", "model.text_heads=2", "train.batch_size=8", "train.epochs=2", "device=cpu"]
 RECORD = {"step": 1, "epoch": 0, "lr": 1e-3, **dict.fromkeys(METRICS, 1.0), "overflow": 0.0}
 

@@ -34,28 +34,29 @@ class ResNet(nn.Cell):
         embed_dim: E.
         width: channels of the first stage; the others have 2, 4 and 8 times as many.
         depths: blocks of each stage.
-        stem_pool: the stem's 2x2 average pool; False halves every stride, which leaves a 64 px image 16 patches.
+        last_stride: of the last stage; 1 leaves it the third one's map, of a 64 px image 16 patches instead of 4.
     """
 
-    def __init__(self, image_size: int, embed_dim: int, width: int = 64, depths=(2, 2, 2, 2), stem_pool: bool = True):
+    def __init__(self, image_size: int, embed_dim: int, width: int = 64, depths=(2, 2, 2, 2), last_stride: int = 2):
         super().__init__()
         self.image_size = image_size
         self.embed_dim = embed_dim
         self.stage_channels = tuple(width * 2**i for i in range(4))
         if len(depths) != 4:
             raise ValueError(f"resnet: depths needs four entries, not {depths}")
-        stem_stride = 4 if stem_pool else 2
-        self.stage_strides = tuple(stem_stride * 2**i for i in range(4))
+        if last_stride not in (1, 2):
+            raise ValueError(f"resnet: last_stride must be 1 or 2, not {last_stride}")
+        self.stage_strides = (4, 8, 16, 16 * last_stride)
         if width % 2 or image_size % self.stage_strides[-1]:
             raise ValueError(
                 f"resnet: width {width} must be even and image size {image_size} a multiple of {self.stage_strides[-1]}"
             )
         stem = [conv_norm(3, width // 2, 3, 2), conv_norm(width // 2, width // 2, 3), conv_norm(width // 2, width, 3)]
-        self.stem = nn.SequentialCell(stem + [nn.AvgPool2d(2, 2)] * stem_pool)
+        self.stem = nn.SequentialCell(stem + [nn.AvgPool2d(2, 2)])
         stages = []
         inputs = width
-        for i, (channels, depth) in enumerate(zip(self.stage_channels, depths)):
-            blocks = [BasicBlock(inputs, channels, stride=1 if i == 0 else 2)]
+        for channels, depth, stride in zip(self.stage_channels, depths, (1, 2, 2, last_stride)):
+            blocks = [BasicBlock(inputs, channels, stride)]
             blocks += [BasicBlock(channels, channels, stride=1) for _ in range(depth - 1)]
             stages.append(nn.SequentialCell(blocks))
             inputs = channels
