@@ -60,6 +60,17 @@ def quick_gelu(x):
     return x * ops.sigmoid(1.702 * x)
 
 
+def stage_strides(last_stride: int, what: str) -> tuple:
+    """Strides of a convolutional encoder's four stages; `last_stride` 1 leaves small images four times the patches.
+
+    Raises:
+        ValueError: `last_stride` is neither 1 nor 2.
+    """
+    if last_stride not in (1, 2):
+        raise ValueError(f"{what}: last_stride is 1 or 2, not {last_stride}")
+    return 4, 8, 16, 16 * last_stride
+
+
 def check_heads(width: int, heads: int, what: str) -> None:
     if heads < 1 or width % heads:
         raise ValueError(f"{what}: {heads} heads do not divide the width {width}; choose a divisor")

@@ -5,7 +5,7 @@ Own code: MindCV's adds the 1x1 convolution to 1280 channels and does not stop a
 import mindspore.nn as nn
 
 from lightclip_ms.encoders.attention_pool import AttentionPool
-from lightclip_ms.encoders.layers import conv_norm, map_to_tokens
+from lightclip_ms.encoders.layers import conv_norm, map_to_tokens, stage_strides
 
 # expansion, channels, blocks, stride of the first block; stages end after the rows that STAGE_ENDS names
 BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -50,9 +50,7 @@ class MobileNetV2(nn.Cell):
         super().__init__()
         self.image_size = image_size
         self.embed_dim = embed_dim
-        if last_stride not in (1, 2):
-            raise ValueError(f"mobilenet_v2: last_stride is 1 or 2, not {last_stride}")
-        self.stage_strides = (4, 8, 16, 16 * last_stride)
+        self.stage_strides = stage_strides(last_stride, "mobilenet_v2")
         if image_size % self.stage_strides[-1]:
             raise ValueError(f"mobilenet_v2: image size {image_size} must be a multiple of {self.stage_strides[-1]}")
         inputs = _round_channels(32 * width_mult)

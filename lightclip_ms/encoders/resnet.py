@@ -6,7 +6,7 @@ import mindspore.nn as nn
 import mindspore.ops as ops
 
 from lightclip_ms.encoders.attention_pool import AttentionPool
-from lightclip_ms.encoders.layers import conv_norm, map_to_tokens
+from lightclip_ms.encoders.layers import conv_norm, map_to_tokens, stage_strides
 
 
 class BasicBlock(nn.Cell):
@@ -44,9 +44,7 @@ class ResNet(nn.Cell):
         self.stage_channels = tuple(width * 2**i for i in range(4))
         if len(depths) != 4:
             raise ValueError(f"resnet: depths needs four entries, not {depths}")
-        if last_stride not in (1, 2):
-            raise ValueError(f"resnet: last_stride must be 1 or 2, not {last_stride}")
-        self.stage_strides = (4, 8, 16, 16 * last_stride)
+        self.stage_strides = stage_strides(last_stride, "resnet")
         if width % 2 or image_size % self.stage_strides[-1]:
             raise ValueError(
                 f"resnet: width {width} must be even and image size {image_size} a multiple of {self.stage_strides[-1]}"
