@@ -51,7 +51,7 @@ def _pixels(image):
     return np.asarray(image) if isinstance(image, Image.Image) else EncodedImage(image).decode()
 
 
-def _same_rows(dataset, theirs, label="label", every=1):
+def assert_same_rows(dataset, theirs, label="label", every=1):
     """The set has the rows of a MindSpore data set in its order; pictures are compared at each `every`th row."""
     for index, row in enumerate(theirs.create_dict_iterator(num_epochs=1, output_numpy=True)):
         name = row[label].item()
@@ -77,7 +77,7 @@ def _mindspore(key, folder):
 def test_a_set_reads_as_mindspore_reads_it(key, tmp_path):
     official_layouts.CLASSIFICATION[key](tmp_path)
     folder = sets.locate(key, str(tmp_path))
-    _same_rows(sets.open_set(key, folder)[0], _mindspore(key, str(folder)), every=10)
+    assert_same_rows(sets.open_set(key, folder)[0], _mindspore(key, str(folder)), every=10)
 
 
 @pytest.mark.parametrize("key, file, names, heads", [
@@ -88,7 +88,7 @@ def test_cifar_reads_as_mindspore_reads_it(key, file, names, heads, tmp_path):
     records.tofile(tmp_path / file)
     official_layouts.lines(tmp_path / names, built_in()[key]["classes"])
     label = "label" if key == "cifar10" else "fine_label"
-    _same_rows(sets.open_set(key, tmp_path)[0], _mindspore(key, str(tmp_path)), label, every=1000)
+    assert_same_rows(sets.open_set(key, tmp_path)[0], _mindspore(key, str(tmp_path)), label, every=1000)
 
 
 def test_mindspore_knows_the_same_classes_where_it_knows_no_test_split(tmp_path):
