@@ -58,13 +58,13 @@ print("joined", rank, flush=True)
 """
 
 
-def test_a_failing_rank_ends_the_job_and_is_shown(tmp_path):
+def test_a_failing_rank_ends_the_job_within_30_seconds_and_is_shown(tmp_path):
     job = _launch(tmp_path, PREAMBLE + "if rank == 1: raise RuntimeError('the reason')\ntime.sleep(300)\n")
     output, error = job.communicate(timeout=200)
     ended = time.time()
     assert job.returncode == 1
     assert "worker_1.log" in error and "RuntimeError: the reason" in error
-    assert ended - (tmp_path / "logs/worker_1.log").stat().st_mtime < 120  # the other rank would sleep for 300
+    assert ended - (tmp_path / "logs/worker_1.log").stat().st_mtime < 30
 
 
 def test_two_nodes_on_one_machine_form_one_job(tmp_path):
