@@ -1,4 +1,5 @@
 """A synthetic training batch as `data.pipeline` delivers it, for both frameworks."""
+
 import numpy as np
 
 from lightclip_ms.data.masking import mask_tokens
@@ -14,5 +15,5 @@ def make_batch(batch_size: int, image_size: int, context_length: int, vocab_size
     text = np.zeros((batch_size, context_length), np.int32)
     for row, words in zip(text, rng.integers(*WORDS, batch_size)):
         words = min(words, context_length - 2)
-        row[:words + 2] = [vocab_size - 2, *rng.integers(0, vocab_size - 2, words), vocab_size - 1]
+        row[: words + 2] = [vocab_size - 2, *rng.integers(0, vocab_size - 2, words), vocab_size - 1]
     return dict(zip(BATCH_KEYS, (image, text, *mask_tokens(text, rng, vocab_size=vocab_size))))

@@ -1,4 +1,5 @@
 """How far our gradients are from the yardstick's."""
+
 import numpy as np
 
 from benchmarks.weights import to_torch_names
@@ -27,5 +28,9 @@ def compare_gradients(found: dict, reference: dict) -> dict:
     floor = 1e-3 * max(norms.values())
     relative = {name: errors[name] / max(norms[name], floor) for name in reference}
     worst = max(relative, key=relative.get)
-    return {"overall": float(np.linalg.norm([*errors.values()]) / np.linalg.norm([*norms.values()])),
-            "median": float(np.median([*relative.values()])), "worst": float(relative[worst]), "worst_name": worst}
+    return {
+        "overall": float(np.linalg.norm([*errors.values()]) / np.linalg.norm([*norms.values()])),
+        "median": float(np.median([*relative.values()])),
+        "worst": float(relative[worst]),
+        "worst_name": worst,
+    }

@@ -1,4 +1,5 @@
 """One model in both frameworks: first whether they agree, then how long they take."""
+
 import json
 import statistics
 import tempfile
@@ -21,20 +22,27 @@ WARM_UP_CALLS, WARM_UP_SECONDS = 16, 20
 @contextmanager
 def running_workers(folder: str, threads: int, environment: dict):
     """A worker of each framework, ours first: it leaves its weights for the other."""
-    environment = {**environment, "OMP_NUM_THREADS": str(threads),
-                   "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    environment = {
+        **environment,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+    }
     with ExitStack() as stack:
-        yield {framework: stack.enter_context(Worker(f"{framework}_worker", [folder, str(threads)], environment))
-               for framework in FRAMEWORKS}
+        yield {
+            framework: stack.enter_context(Worker(f"{framework}_worker", [folder, str(threads)], environment))
+            for framework in FRAMEWORKS
+        }
 
 
 def check(folder: str, workers: dict) -> dict:
     """How far our loss terms and gradients, and PyTorch's gradients in float32, are from PyTorch's in float64."""
     ours, theirs = (workers[framework].run("check")["value"]["terms"] for framework in FRAMEWORKS)
     our_gradients, torch_gradients, reference = load_gradients(folder)
-    return {"terms_differ": float(np.abs(np.subtract(ours, theirs)).max()),
-            "gradients_differ": compare_gradients(our_gradients, reference),
-            "torch_gradients_differ": compare_gradients(torch_gradients, reference)}
+    return {
+        "terms_differ": float(np.abs(np.subtract(ours, theirs)).max()),
+        "gradients_differ": compare_gradients(our_gradients, reference),
+        "torch_gradients_differ": compare_gradients(torch_gradients, reference),
+    }
 
 
 def warm_up(worker: Worker, task: str) -> float:
@@ -57,15 +65,18 @@ def run_tasks(workers: dict, rounds: int, operators: bool) -> dict:
         for _ in range(rounds):
             for framework, worker in workers.items():
                 answers[framework].append(worker.run(task))
-        result[task] = {framework: {key: statistics.median(answer[key] for answer in each)
-                                    for key in ("seconds", "processor")} for framework, each in answers.items()}
+        result[task] = {
+            framework: {key: statistics.median(answer[key] for answer in each) for key in ("seconds", "processor")}
+            for framework, each in answers.items()
+        }
         if task == "step":
             for framework, seconds in first.items():
                 result["start"][framework]["first step"] = seconds
             result["peak_megabytes"] = {framework: each[-1]["peak_megabytes"] for framework, each in answers.items()}
             if operators:
-                result["operators"] = {framework: worker.run("operators")["value"]
-                                       for framework, worker in workers.items()}
+                result["operators"] = {
+                    framework: worker.run("operators")["value"] for framework, worker in workers.items()
+                }
     return result
 
 
@@ -75,10 +86,16 @@ def measure(config, batch_size: int, rounds: int, threads: int, operators: bool,
     with tempfile.TemporaryDirectory() as folder:
         parts = {"model": to_dict(model), "loss": to_dict(config.loss)}
         Path(folder, "config.json").write_text(json.dumps(parts), encoding="utf-8")
-        np.savez(f"{folder}/batch.npz", **make_batch(
-            batch_size, model.image_size, model.context_length, model.vocab_size))
+        np.savez(
+            f"{folder}/batch.npz", **make_batch(batch_size, model.image_size, model.context_length, model.vocab_size)
+        )
         with running_workers(folder, threads, environment) as workers:  # of their own: a check needs twice the memory
             agreement = check(folder, workers)
         with running_workers(folder, threads, environment) as workers:
-            return {"model": model.name, "batch": batch_size, "threads": threads, **agreement,
-                    **run_tasks(workers, rounds, operators)}
+            return {
+                "model": model.name,
+                "batch": batch_size,
+                "threads": threads,
+                **agreement,
+                **run_tasks(workers, rounds, operators),
+            }

@@ -1,4 +1,5 @@
 """MindSpore side of `scripts/bench_step.py`: `python -m benchmarks.mindspore_worker FOLDER`."""
+
 import time
 
 START = time.perf_counter()
@@ -82,11 +83,13 @@ def prepare(folder: str):
 
 def profile(run, folder) -> dict:
     """Milliseconds by type of operator of one run."""
-    with ms.profiler.profile(activities=[ms.profiler.ProfilerActivity.CPU],
-                             on_trace_ready=ms.profiler.tensorboard_trace_handler(f"{folder}/profile")) as profiler:
+    with ms.profiler.profile(
+        activities=[ms.profiler.ProfilerActivity.CPU],
+        on_trace_ready=ms.profiler.tensorboard_trace_handler(f"{folder}/profile"),
+    ) as profiler:
         run()
         profiler.step()
-    table, = Path(folder).glob("profile/**/cpu_op_type_info_*.csv")
+    (table,) = Path(folder).glob("profile/**/cpu_op_type_info_*.csv")
     with table.open(newline="", encoding="utf-8") as file:
         return {row["op_type"]: float(row["total_compute_time"]) for row in csv.DictReader(file)}
 
@@ -104,8 +107,9 @@ def main():
 
     def check():
         terms, gradients = Gradients(step)(*batch, phase)
-        np.savez(f"{folder}/our_gradients.npz",
-                 **{name: gradient.asnumpy() for name, gradient in zip(names, gradients)})
+        np.savez(
+            f"{folder}/our_gradients.npz", **{name: gradient.asnumpy() for name, gradient in zip(names, gradients)}
+        )
         return {"terms": terms.asnumpy()[:4].tolist()}
 
     model = objective.model
@@ -118,17 +122,24 @@ def main():
             model.set_train(False)
             run().asnumpy()
             model.set_train(True)
+
         return task
 
     def run_step():
         return step(*batch, phase, rate, stop).asnumpy()
 
-    serve({"check": check, "step": run_step, "operators": lambda: profile(run_step, folder),
-           "image encoder": lambda: visual_gradients(images)[0].asnumpy(),
-           "text encoder": lambda: text_gradients(batch[1])[0].asnumpy(),
-           "encode_image": inference(lambda: model.encode_image(images)),
-           "encode_text": inference(lambda: model.encode_text(batch[1]))},
-          {"import": imported, "build": build})
+    serve(
+        {
+            "check": check,
+            "step": run_step,
+            "operators": lambda: profile(run_step, folder),
+            "image encoder": lambda: visual_gradients(images)[0].asnumpy(),
+            "text encoder": lambda: text_gradients(batch[1])[0].asnumpy(),
+            "encode_image": inference(lambda: model.encode_image(images)),
+            "encode_text": inference(lambda: model.encode_text(batch[1])),
+        },
+        {"import": imported, "build": build},
+    )
 
 
 if __name__ == "__main__":

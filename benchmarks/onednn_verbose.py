@@ -1,7 +1,8 @@
 """Which oneDNN kernels run forward and backward of an image encoder, by its own verbose output, in both frameworks.
 
-    python -m benchmarks.onednn_verbose resnet18:16 mobilenet_v2:16 demo:64
+python -m benchmarks.onednn_verbose resnet18:16 mobilenet_v2:16 demo:64
 """
+
 import collections
 import os
 import subprocess
@@ -15,6 +16,7 @@ RUNS = 2
 
 def run_mindspore(config, batch: int) -> None:
     import lightclip_ms.backend
+
     lightclip_ms.backend.prepare_device("cpu")
     import numpy as np
     from mindspore import Tensor
@@ -67,7 +69,9 @@ def main():
     for case in sys.argv[1:]:
         for framework in ("mindspore", "torch"):
             command = [sys.executable, "-m", "benchmarks.onednn_verbose", framework, *case.split(":")]
-            output = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            output = subprocess.run(
+                command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+            ).stdout
             parts = [f"{name} {time:.0f} ms" for name, time in milliseconds(output).items()]
             print(f"{case} {framework}: {', '.join(parts)}", flush=True)
 

@@ -1,4 +1,5 @@
 """Milliseconds of operator forms that were chosen between: `python -m benchmarks.operators [THREADS]`."""
+
 import os
 import sys
 import time
@@ -176,8 +177,10 @@ def show_matching(rng, pairs: int = 512, patches: int = 49, positions: int = 77,
 def main():
     lightclip_ms.backend.prepare_device("cpu")
     rng = np.random.default_rng(0)
-    tokens, matrix = (Tensor(rng.normal(size=(rows, columns)).astype(np.float32))
-                      for rows, columns in ((TOKENS, WIDTH), (VOCABULARY, 512)))
+    tokens, matrix = (
+        Tensor(rng.normal(size=(rows, columns)).astype(np.float32))
+        for rows, columns in ((TOKENS, WIDTH), (VOCABULARY, 512))
+    )
     print(f"bias gradient of [{TOKENS}, {WIDTH}]")
     show("BiasAddGrad", BiasAddGrad(), ops.zeros((WIDTH,), ms.float32), tokens)
     for function in (reduce_sum, column_sums):
@@ -195,8 +198,10 @@ def main():
     show("nn.Adam, decoupled decay", DecayedAdam(ms.Parameter(matrix * 0.02, "adam")), (matrix,), rate)
     for channels, side in ((24, 32), (192, 4)):
         print(f"3x3 convolution of [64, {channels}, {side}, {side}] to 24 channels, forward and backward")
-        x, weight, gradient = (Tensor(rng.normal(size=shape).astype(np.float32)) for shape in (
-            (64, channels, side, side), (24, channels, 3, 3), (64, 24, side, side)))
+        x, weight, gradient = (
+            Tensor(rng.normal(size=shape).astype(np.float32))
+            for shape in ((64, channels, side, side), (24, channels, 3, 3), (64, 24, side, side))
+        )
         for form in (Convolution, UnfoldedConvolution, HalvedConvolution):
             show(form.__name__, ConvolutionGradients(form()), x, weight, gradient)
     print("matching of 512 pairs, 49 patches, 12 words of 77 positions")

@@ -1,12 +1,15 @@
 """Photographs for timing: 500x375 JPEG whose size and detail are those of real ones."""
+
 import io
 
 import numpy as np
 from PIL import Image
 
 WIDTH, HEIGHT = 500, 375
-_WORDS = ("a the of on in with two small large red green old young dog cat man woman street house tree river mountain "
-          "running sitting standing next to under photo evening light market boat train station kitchen").split()
+_WORDS = (
+    "a the of on in with two small large red green old young dog cat man woman street house tree river mountain "
+    "running sitting standing next to under photo evening light market boat train station kitchen"
+).split()
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:

@@ -3,6 +3,7 @@
 The workers put whole batches into shared memory, as PyTorch's DataLoader does, so that passing them on costs nothing.
 Captions go through the very code of the package: only the pictures are compared.
 """
+
 import io
 import math
 import multiprocessing
@@ -17,7 +18,7 @@ from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.text_augment import TextAugment
 
 STAGES = ("decode", "crop and resize", "colour jitter, grayscale", "blur", "flip and copy")
-_BATCHES_AHEAD = 2               # a worker, PyTorch's default
+_BATCHES_AHEAD = 2  # a worker, PyTorch's default
 
 
 def _crop_box(width: int, height: int, config, rng: random.Random):

@@ -3,6 +3,7 @@
 A worker reads one task name a line (as JSON) and answers with the seconds it took. Threads that spin
 while they wait would disturb the other side, so the controller stops the whole process between its turns.
 """
+
 import json
 import os
 import signal
@@ -23,8 +24,17 @@ def serve(tasks: dict, report: dict) -> None:
         start = time.perf_counter(), time.process_time()
         value = task()
         seconds, processor = time.perf_counter() - start[0], time.process_time() - start[1]
-        print(json.dumps({"seconds": seconds, "processor": processor, "peak_megabytes": peak_megabytes(),
-                          "value": value if isinstance(value, dict) else None}), file=answer)
+        print(
+            json.dumps(
+                {
+                    "seconds": seconds,
+                    "processor": processor,
+                    "peak_megabytes": peak_megabytes(),
+                    "value": value if isinstance(value, dict) else None,
+                }
+            ),
+            file=answer,
+        )
 
 
 class Worker:
@@ -32,13 +42,17 @@ class Worker:
 
     def __init__(self, module: str, arguments: list, environment: dict):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{module}", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, env=environment)
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         self.report = self._read()
         self.pause()
 
     def run(self, task: str) -> dict:
-        """"seconds", "processor" (seconds of all threads together), "peak_megabytes" so far, and "value", the task's
+        """ "seconds", "processor" (seconds of all threads together), "peak_megabytes" so far, and "value", the task's
         result if it is a dictionary."""
         self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(json.dumps(task) + "\n")

@@ -1,4 +1,5 @@
 """The same augmentation parameters applied by the package and by Pillow, for the eye."""
+
 import io
 
 import numpy as np

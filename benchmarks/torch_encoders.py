@@ -1,4 +1,5 @@
 """Encoders of the PyTorch yardstick, written as such models usually are; modules are named as in `lightclip_ms`."""
+
 import torch
 import torch.nn as nn
 
@@ -35,8 +36,11 @@ class ResNet(Staged):
     def __init__(self, image_size, embed_dim, width=64, depths=(2, 2, 2, 2), last_stride=2):
         super().__init__()
         self.stem = nn.Sequential(
-            conv_norm(3, width // 2, 3, 2), conv_norm(width // 2, width // 2, 3), conv_norm(width // 2, width, 3),
-            nn.AvgPool2d(2))
+            conv_norm(3, width // 2, 3, 2),
+            conv_norm(width // 2, width // 2, 3),
+            conv_norm(width // 2, width, 3),
+            nn.AvgPool2d(2),
+        )
         self.stage_channels = [width * 2**i for i in range(4)]
         stages, inputs = [], width
         for channels, depth, stride in zip(self.stage_channels, depths, (1, 2, 2, last_stride)):
@@ -53,8 +57,11 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         expand = [conv_norm(inputs, hidden, 1, activation=nn.ReLU6)] if expansion > 1 else []
-        self.layers = nn.Sequential(*expand, conv_norm(hidden, hidden, 3, stride, hidden, nn.ReLU6),
-                                    conv_norm(hidden, outputs, 1, activation=None))
+        self.layers = nn.Sequential(
+            *expand,
+            conv_norm(hidden, hidden, 3, stride, hidden, nn.ReLU6),
+            conv_norm(hidden, outputs, 1, activation=None),
+        )
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x):
@@ -63,8 +70,12 @@ class InvertedResidual(nn.Module):
 
 class MobileNetV2(Staged):
     # expansion, channels, blocks, stride; a stage's rows stand together
-    ROWS = (((1, 16, 1, 1), (6, 24, 2, 2)), ((6, 32, 3, 2),), ((6, 64, 4, 2), (6, 96, 3, 1)),
-            ((6, 160, 3, 2), (6, 320, 1, 1)))
+    ROWS = (
+        ((1, 16, 1, 1), (6, 24, 2, 2)),
+        ((6, 32, 3, 2),),
+        ((6, 64, 4, 2), (6, 96, 3, 1)),
+        ((6, 160, 3, 2), (6, 320, 1, 1)),
+    )
 
     def __init__(self, image_size, embed_dim):
         super().__init__()
@@ -108,8 +119,8 @@ class SwinBlock(nn.Module):
 
     def shift_mask(self):
         band = torch.zeros(self.size, dtype=torch.long)
-        band[-self.window:] = 1
-        band[-self.shift:] = 2
+        band[-self.window :] = 1
+        band[-self.shift :] = 2
         region = to_windows((3 * band[:, None] + band)[None, :, :, None].float(), self.window)[..., 0]
         return torch.where(region[:, None, :] != region[:, :, None], -100.0, 0.0)[:, None]  # [W, 1, T, T]
 
@@ -182,8 +193,9 @@ class TextTransformer(nn.Module):
         self.sot_id, self.eot_id = vocab_size - 2, vocab_size - 1
         self.token_embedding = nn.Embedding(vocab_size + 1, width)
         self.positional_embedding = nn.Parameter(torch.empty(context_length, width))
-        self.stages = nn.ModuleList([nn.ModuleList([TransformerBlock(width, heads) for _ in range(layers // 4)])
-                                     for _ in range(4)])
+        self.stages = nn.ModuleList(
+            [nn.ModuleList([TransformerBlock(width, heads) for _ in range(layers // 4)]) for _ in range(4)]
+        )
         self.norm = nn.LayerNorm(width)
         self.projection = nn.Linear(width, embed_dim, bias=False)
 

@@ -1,12 +1,15 @@
 """Layers of the PyTorch yardstick. N batch, P image tokens, L sequence length, D width."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 
 def conv_norm(inputs, outputs, kernel, stride=1, groups=1, activation=nn.ReLU) -> nn.Sequential:
-    layers = [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-              nn.BatchNorm2d(outputs)]
+    layers = [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
     return nn.Sequential(*layers, *([activation(inplace=True)] if activation else []))
 
 
@@ -23,7 +26,8 @@ def heads_first(x, heads):
 def attend(query, key, value, heads, mask=None, causal=False):
     """Multi-head attention of [N, Lq, D] to [N, Lk, D]."""
     context = F.scaled_dot_product_attention(
-        heads_first(query, heads), heads_first(key, heads), heads_first(value, heads), mask, is_causal=causal)
+        heads_first(query, heads), heads_first(key, heads), heads_first(value, heads), mask, is_causal=causal
+    )
     return context.transpose(1, 2).flatten(2)
 
 

@@ -1,4 +1,5 @@
 """Eq. 1 in PyTorch: fusion, the three losses and their sum."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -48,8 +49,14 @@ class Model(nn.Module):
         super().__init__()
         encoder = IMAGE_ENCODERS[config.image_encoder]
         self.visual = encoder(config.image_size, config.embed_dim, **config.image_options)
-        self.text = TextTransformer(config.vocab_size, config.context_length, config.text_width, config.text_heads,
-                                    config.text_layers, config.embed_dim)
+        self.text = TextTransformer(
+            config.vocab_size,
+            config.context_length,
+            config.text_width,
+            config.text_heads,
+            config.text_layers,
+            config.embed_dim,
+        )
         self.logit_scale = nn.Parameter(torch.empty(1))
 
 
@@ -77,9 +84,10 @@ class Objective(nn.Module):
         image_stages, image_tokens, image_features = self.model.visual(pixels)
         stages, features = self.model.text(torch.cat((text, masked_text)))
         clean, masked = zip(*(stage.chunk(2) for stage in stages))
-        instance = instance_loss(image_features, features[:len(text)], self.model.logit_scale.exp(), phase)
-        token = token_loss(self.token_projection.projection(image_tokens), clean[3],
-                           words(text, self.model.text.eot_id))
+        instance = instance_loss(image_features, features[: len(text)], self.model.logit_scale.exp(), phase)
+        token = token_loss(
+            self.token_projection.projection(image_tokens), clean[3], words(text, self.model.text.eot_id)
+        )
         real = mlm_weights > 0
         logits = self.mlm_heads(masked, image_stages, mlm_positions)
         mlm = sum(F.cross_entropy(head[real], mlm_labels[real]) for head in logits) / 2
@@ -105,8 +113,9 @@ def soft_targets(logits, phase):
 
 def instance_loss(image, text, scale, phase):
     logits = scale * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
-    return (F.cross_entropy(logits, soft_targets(logits, phase))
-            + F.cross_entropy(logits.T, soft_targets(logits.T, phase))) / 2
+    return (
+        F.cross_entropy(logits, soft_targets(logits, phase)) + F.cross_entropy(logits.T, soft_targets(logits.T, phase))
+    ) / 2
 
 
 def token_loss(image_tokens, text_tokens, valid):

@@ -1,4 +1,5 @@
 """PyTorch side of `scripts/bench_step.py`: `python -m benchmarks.torch_worker FOLDER THREADS`."""
+
 import time
 
 START = time.perf_counter()
@@ -53,8 +54,13 @@ def main():
     model = objective.model
     matrices = [p for p in objective.parameters() if p.ndim > 1]
     others = [p for p in objective.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0}],
-                                  lr=1e-6, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0}],
+        lr=1e-6,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        fused=True,
+    )
     images = torch.randn(len(batch[0]), 3, *batch[0].shape[1:3])
 
     def check():
@@ -92,12 +98,21 @@ def main():
             with torch.inference_mode():
                 run()
             objective.train()
+
         return task
 
-    serve({"check": check, "step": step, "operators": operators,
-           "image encoder": image_encoder, "text encoder": text_encoder,
-           "encode_image": inference(lambda: model.visual(images)),
-           "encode_text": inference(lambda: model.text(batch[1]))}, {"import": imported, "build": build})
+    serve(
+        {
+            "check": check,
+            "step": step,
+            "operators": operators,
+            "image encoder": image_encoder,
+            "text encoder": text_encoder,
+            "encode_image": inference(lambda: model.visual(images)),
+            "encode_text": inference(lambda: model.text(batch[1])),
+        },
+        {"import": imported, "build": build},
+    )
 
 
 if __name__ == "__main__":

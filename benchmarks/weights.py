@@ -1,8 +1,14 @@
 """Name map from `lightclip_ms` to the PyTorch yardstick, for weights and for gradients."""
+
 import numpy as np
 
-ENDINGS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var",
-           "token_embedding": "token_embedding.weight"}
+ENDINGS = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+    "token_embedding": "token_embedding.weight",
+}
 
 
 def to_torch_names(ours: dict) -> dict:

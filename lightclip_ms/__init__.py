@@ -3,6 +3,7 @@
 Importing this package only prepares the process (see `backend`); MindSpore itself is loaded by the
 first attribute that needs it, so `import lightclip_ms` stays fast and silent.
 """
+
 import importlib
 
 from lightclip_ms import backend

@@ -1,4 +1,5 @@
 """What must be true of a process before MindSpore is loaded, and the choice of the device."""
+
 import atexit
 import os
 import sys
@@ -53,7 +54,9 @@ def prepare_device(device: str = "auto") -> str:
     else:
         target = targets[device]
         if target != "CPU" and not ms.hal.is_available(target):
-            raise ValueError(f"device: MindSpore {ms.__version__} finds no {target} here; use device=auto or device=cpu")
+            raise ValueError(
+                f"device: MindSpore {ms.__version__} finds no {target} here; use device=auto or device=cpu"
+            )
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device(target)
     if target == "Ascend":

@@ -1,4 +1,5 @@
 """How scripts end: one line for a mistake of the user's, a trace only for a mistake of ours."""
+
 import functools
 import sys
 
@@ -10,6 +11,7 @@ STOPPED_PREFIX = "stopped on request"
 
 def main_guard(main):
     """Decorate a script's `main`: `ValueError` and `OSError` become one line on stderr and exit code 2."""
+
     @functools.wraps(main)
     def guarded(*args, **kwargs):
         try:
@@ -17,4 +19,5 @@ def main_guard(main):
         except (ValueError, OSError) as error:
             print(f"{ERROR_PREFIX}{' '.join(str(error).split())}", file=sys.stderr)
             sys.exit(EXIT_BAD_INPUT)
+
     return guarded

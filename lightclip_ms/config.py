@@ -2,6 +2,7 @@
 
 Every error is a `ValueError` of one line that names the key, the value found and what would be right.
 """
+
 from dataclasses import dataclass, field
 
 
@@ -13,6 +14,7 @@ def require(condition: bool, key: str, value, expected: str) -> None:
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape of the two towers; `name` picks a preset of `factory.MODELS`, the other keys override it."""
+
     name: str = "lightclip_resnet18"
     image_encoder: str = "resnet18"
     image_size: int = 224
@@ -27,19 +29,36 @@ class ModelConfig:
     def __post_init__(self):
         for key in ("image_size", "embed_dim", "context_length", "text_width", "text_heads", "text_layers"):
             require(getattr(self, key) >= 1, f"model.{key}", getattr(self, key), "use a positive number")
-        require(self.context_length >= 3, "model.context_length", self.context_length,
-                 "SOT, one word and EOT need at least 3")
-        require(514 <= self.vocab_size <= 49408, "model.vocab_size", self.vocab_size,
-                 "CLIP's vocabulary has 514 (bytes, SOT and EOT) to 49408 entries")
-        require(self.text_width % self.text_heads == 0, "model.text_heads", self.text_heads,
-                 f"it must divide model.text_width ({self.text_width})")
-        require(self.text_layers % 4 == 0, "model.text_layers", self.text_layers,
-                 "the text encoder is split into four equal stages, so use a multiple of 4")
+        require(
+            self.context_length >= 3,
+            "model.context_length",
+            self.context_length,
+            "SOT, one word and EOT need at least 3",
+        )
+        require(
+            514 <= self.vocab_size <= 49408,
+            "model.vocab_size",
+            self.vocab_size,
+            "CLIP's vocabulary has 514 (bytes, SOT and EOT) to 49408 entries",
+        )
+        require(
+            self.text_width % self.text_heads == 0,
+            "model.text_heads",
+            self.text_heads,
+            f"it must divide model.text_width ({self.text_width})",
+        )
+        require(
+            self.text_layers % 4 == 0,
+            "model.text_layers",
+            self.text_layers,
+            "the text encoder is split into four equal stages, so use a multiple of 4",
+        )
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """Training augmentation; the defaults are those of MoCo v2 and SimCLR (paper section 4.1)."""
+
     crop_scale: tuple[float, float] = (0.2, 1.0)  # share of the image's area
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
@@ -59,13 +78,18 @@ class AugmentConfig:
         for key in ("crop_ratio", "blur_sigma"):
             low, high = getattr(self, key)
             require(0 < low <= high, f"data.augment.{key}", getattr(self, key), "use 0 < low <= high")
-        require(all(0 <= strength <= 1 for strength in self.jitter) and self.jitter[3] <= 0.5,
-                 "data.augment.jitter", self.jitter, "use strengths of 0 to 1, hue 0 to 0.5")
+        require(
+            all(0 <= strength <= 1 for strength in self.jitter) and self.jitter[3] <= 0.5,
+            "data.augment.jitter",
+            self.jitter,
+            "use strengths of 0 to 1, hue 0 to 0.5",
+        )
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where pairs come from: CSV/TSV, WebDataset shards or MindRecord."""
+
     train: str = ""
     val: str = ""  # pairs for retrieval during training
     zeroshot: str = ""  # labelled images for zero-shot classification during training
@@ -81,10 +105,18 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self):
-        require(self.format in ("auto", "csv", "webdataset", "mindrecord"), "data.format", self.format,
-                 "use auto, csv, webdataset or mindrecord")
-        require(not self.zeroshot or (self.zeroshot_classes and self.zeroshot_templates), "data.zeroshot", self.zeroshot,
-                 "name data.zeroshot_classes and data.zeroshot_templates too")
+        require(
+            self.format in ("auto", "csv", "webdataset", "mindrecord"),
+            "data.format",
+            self.format,
+            "use auto, csv, webdataset or mindrecord",
+        )
+        require(
+            not self.zeroshot or (self.zeroshot_classes and self.zeroshot_templates),
+            "data.zeroshot",
+            self.zeroshot,
+            "name data.zeroshot_classes and data.zeroshot_templates too",
+        )
         require(self.workers >= 1, "data.workers", self.workers, "use at least 1")
         require(self.shuffle_window >= 1, "data.shuffle_window", self.shuffle_window, "use at least 1")
         require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "use 0 to 1")
@@ -93,6 +125,7 @@ class DataConfig:
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of Eq. 1 and the parameters of Eq. 6-9 and 13; a weight of 0 leaves the branch out of the graph."""
+
     instance_weight: float = 0.8
     token_weight: float = 0.1
     mlm_weight: float = 0.1
@@ -107,21 +140,33 @@ class LossConfig:
     def __post_init__(self):
         for key in ("instance_weight", "token_weight", "mlm_weight", "delta", "r1", "r2"):
             require(0 <= getattr(self, key) <= 1, f"loss.{key}", getattr(self, key), "use 0 to 1")
-        require(self.instance_weight > 0, "loss.instance_weight", self.instance_weight,
-                 "without instance alignment there are no embeddings to train")
+        require(
+            self.instance_weight > 0,
+            "loss.instance_weight",
+            self.instance_weight,
+            "without instance alignment there are no embeddings to train",
+        )
         require(self.r1 <= self.r2, "loss.r1", self.r1, f"it must not exceed loss.r2 ({self.r2})")
-        require(self.source in ("logits", "cosine", "probs"), "loss.source", self.source,
-                 "use logits, cosine or probs")
-        require(self.normalizer in ("sample", "image_tokens", "pairs"), "loss.normalizer", self.normalizer,
-                 "use sample, image_tokens or pairs")
+        require(self.source in ("logits", "cosine", "probs"), "loss.source", self.source, "use logits, cosine or probs")
+        require(
+            self.normalizer in ("sample", "image_tokens", "pairs"),
+            "loss.normalizer",
+            self.normalizer,
+            "use sample, image_tokens or pairs",
+        )
         require(0 < self.mask_ratio < 1, "loss.mask_ratio", self.mask_ratio, "use a share between 0 and 1")
-        require(self.mlm_rows_per_text > 0, "loss.mlm_rows_per_text", self.mlm_rows_per_text,
-                "use about twice the masked words of an average caption")
+        require(
+            self.mlm_rows_per_text > 0,
+            "loss.mlm_rows_per_text",
+            self.mlm_rows_per_text,
+            "use about twice the masked words of an average caption",
+        )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Recipe of paper section 4.1."""
+
     epochs: int = 32
     batch_size: int = 512  # pairs on one card
     accumulate: int = 1  # parts of a card's batch that are in memory one at a time, see train/accumulate.py
@@ -151,14 +196,21 @@ class TrainConfig:
         for key in ("beta1", "beta2", "warmup"):
             require(0 <= getattr(self, key) < 1, f"train.{key}", getattr(self, key), "use 0 up to, not including, 1")
         require(self.amp_level in ("O0", "O2"), "train.amp_level", self.amp_level, "use O0 or O2")
-        require(self.amp_dtype in ("float16", "bfloat16"), "train.amp_dtype", self.amp_dtype,
-                 "use float16 or bfloat16")
-        require(self.batch_size % self.accumulate == 0, "train.accumulate", self.accumulate,
-                f"it must divide train.batch_size ({self.batch_size})")
+        require(self.amp_dtype in ("float16", "bfloat16"), "train.amp_dtype", self.amp_dtype, "use float16 or bfloat16")
+        require(
+            self.batch_size % self.accumulate == 0,
+            "train.accumulate",
+            self.accumulate,
+            f"it must divide train.batch_size ({self.batch_size})",
+        )
         for key in ("save_steps", "eval_epochs"):
             require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "use 0 or more")
-        require(self.best_metric in ("mean_recall", "top1"), "train.best_metric", self.best_metric,
-                 "use mean_recall or top1")
+        require(
+            self.best_metric in ("mean_recall", "top1"),
+            "train.best_metric",
+            self.best_metric,
+            "use mean_recall or top1",
+        )
         require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "use 0 or more")
         require(self.seed >= 0, "train.seed", self.seed, "use 0 or more")
 
@@ -166,6 +218,7 @@ class TrainConfig:
 @dataclass(frozen=True)
 class Config:
     """Everything that decides a run."""
+
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -175,6 +228,5 @@ class Config:
     resume: str = "auto"  # auto: go on where output_dir's last good checkpoint is; never: refuse to
 
     def __post_init__(self):
-        require(self.device in ("auto", "ascend", "gpu", "cpu"), "device", self.device,
-                 "use auto, ascend, gpu or cpu")
+        require(self.device in ("auto", "ascend", "gpu", "cpu"), "device", self.device, "use auto, ascend, gpu or cpu")
         require(self.resume in ("auto", "never"), "resume", self.resume, "use auto or never")

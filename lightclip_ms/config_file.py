@@ -1,4 +1,5 @@
 """Configurations from YAML files with one level of `base:`, `key=value` overrides and dictionaries."""
+
 import dataclasses
 import difflib
 import os
@@ -13,8 +14,12 @@ def _coerce(value, annotation, key: str):
     """`value` as the annotated type; integers pass as floats, YAML lists as tuples, nothing else is converted."""
     if typing.get_origin(annotation) is tuple:
         inner = typing.get_args(annotation)
-        require(isinstance(value, (list, tuple)) and len(value) == len(inner), key, value,
-                 f"use a list of {len(inner)} numbers")
+        require(
+            isinstance(value, (list, tuple)) and len(value) == len(inner),
+            key,
+            value,
+            f"use a list of {len(inner)} numbers",
+        )
         return tuple(_coerce(item, kind, key) for item, kind in zip(value, inner))
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -31,8 +36,11 @@ def _coerce(value, annotation, key: str):
 def _all_keys(cls, prefix: str = "") -> list[str]:
     keys = []
     for item in dataclasses.fields(cls):
-        keys += _all_keys(item.type, f"{prefix}{item.name}.") if dataclasses.is_dataclass(item.type) \
+        keys += (
+            _all_keys(item.type, f"{prefix}{item.name}.")
+            if dataclasses.is_dataclass(item.type)
             else [prefix + item.name]
+        )
     return keys
 
 
@@ -46,8 +54,11 @@ def _build(cls, values: dict, prefix: str = ""):
             near = difflib.get_close_matches(f"{prefix}{name}", _all_keys(Config), n=1, cutoff=0)
             raise ValueError(f"{prefix}{name}: unknown configuration key; did you mean {near[0]}?")
         kind = known[name].type
-        built[name] = _build(kind, value, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) \
+        built[name] = (
+            _build(kind, value, f"{prefix}{name}.")
+            if dataclasses.is_dataclass(kind)
             else _coerce(value, kind, prefix + name)
+        )
     return cls(**built)
 
 
@@ -85,6 +96,7 @@ def _parse_override(text: str) -> dict:
 def from_dict(values: dict) -> Config:
     """Validated `Config`; the preset named by `model.name` fills the model keys that are not given."""
     from lightclip_ms.factory import preset  # the factory's presets are ModelConfigs of this module
+
     model = values.get("model")
     if isinstance(model, dict):
         values = {**values, "model": _merge(dataclasses.asdict(preset(model.get("name", ModelConfig.name))), model)}
@@ -111,8 +123,10 @@ def load_config(path: str, overrides: typing.Sequence[str] = ()) -> Config:
 
 def to_dict(config) -> dict:
     """Plain nested dictionary of a configuration, ready for JSON or YAML; `from_dict` reads it back."""
+
     def plain(value):
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, tuple) else value
+
     return plain(dataclasses.asdict(config))

@@ -3,6 +3,7 @@
 Floating-point operations are those of matrix products and convolutions, counted from the graph (elementwise work is left
 out: it is bound by memory). Bytes are those that leave a card, counted from the shapes of what `parallel` sends.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ _FLOAT = 4  # bytes; features, similarities and gradients are float32 in either 
 @dataclass(frozen=True)
 class Hardware:
     """Assumed speeds; GB/s is 1e9 bytes a second out of a card."""
+
     teraflops: float = 300.0  # of a card, peak, half precision
     utilization: float = 0.3  # share of the peak that a step reaches
     hccs: float = 150.0  # GB/s between the cards of a node
@@ -29,6 +31,7 @@ class Hardware:
 @dataclass(frozen=True)
 class Step:
     """What one card computes with G = N, and the sizes that decide what it sends."""
+
     pairs: int
     embed_dim: int
     gradients: tuple[int, ...]  # numbers in each
@@ -38,6 +41,7 @@ class Step:
 @dataclass(frozen=True)
 class Cost:
     """One step of one of W cards. Times in seconds, sizes in bytes."""
+
     flops: float
     similarity: float  # share of the flops in the products of the features of all cards
     gather: float  # bytes out of a card for all features, and for their gradient back
@@ -136,11 +140,21 @@ def step_cost(step: Step, cards: int, hardware: Hardware) -> Cost:
     latency = hardware.latency * 1e-6 * math.log2(max(1, cards))
     gather = 2 * (cards - 1) * features  # as an all-gather forth and as a reduce-scatter back
     gather_time = 2 * features * ((nodes - 1) / hardware.roce + (local - 1) * nodes / hardware.hccs) / 1e9 + 4 * latency
-    reduction_time = 2 * gradients * ((local - 1) / local / hardware.hccs + (nodes - 1) / nodes / local / hardware.roce) / 1e9
+    reduction_time = (
+        2 * gradients * ((local - 1) / local / hardware.hccs + (nodes - 1) / nodes / local / hardware.roce) / 1e9
+    )
     return Cost(
-        flops, similarity_flops(step.pairs, step.pairs * cards, step.embed_dim) / flops, gather,
-        2 * (cards - 1) / cards * gradients, buckets, _FLOAT * step.pairs**2 * cards, flops / rate + hardware.host / 1e3,
-        gather_time, reduction_time + buckets * latency, step.flops / rate + hardware.host / 1e3)
+        flops,
+        similarity_flops(step.pairs, step.pairs * cards, step.embed_dim) / flops,
+        gather,
+        2 * (cards - 1) / cards * gradients,
+        buckets,
+        _FLOAT * step.pairs**2 * cards,
+        flops / rate + hardware.host / 1e3,
+        gather_time,
+        reduction_time + buckets * latency,
+        step.flops / rate + hardware.host / 1e3,
+    )
 
 
 def _buckets(gradients: tuple[int, ...]) -> int:

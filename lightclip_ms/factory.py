@@ -1,4 +1,5 @@
 """Models by name; the only file that knows which encoders, sizes and tokenizers belong together."""
+
 import difflib
 
 from lightclip_ms.config import ModelConfig

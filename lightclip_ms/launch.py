@@ -3,6 +3,7 @@
 Adds to `msrun` what it lacks: the number of cards found, a free port, threads shared out on a CPU, Ctrl-C and SIGTERM
 handed to the workers so that they can save, and the failing rank's last lines on the screen.
 """
+
 import glob
 import os
 import shutil
@@ -46,16 +47,25 @@ def msrun_command(script: list[str], devices: int, log_dir: Path, environ) -> li
         ValueError: a multi-node job without address, port or rank.
     """
     nodes = int(environ.get("NNODES", "1"))
-    command = [shutil.which("msrun", path=environ.get("PATH")) or "msrun",
-               f"--worker_num={nodes * devices}", f"--local_worker_num={devices}", f"--log_dir={log_dir}", "--join=True",
-               "--cluster_time_out=600"]
+    command = [
+        shutil.which("msrun", path=environ.get("PATH")) or "msrun",
+        f"--worker_num={nodes * devices}",
+        f"--local_worker_num={devices}",
+        f"--log_dir={log_dir}",
+        "--join=True",
+        "--cluster_time_out=600",
+    ]
     if nodes > 1:
         missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in environ]
         if missing:
             raise ValueError(f"NNODES={nodes} needs {', '.join(missing)} too, the same on every node but NODE_RANK")
         first = int(environ["NODE_RANK"]) * devices
-        command += [f"--master_addr={environ['MASTER_ADDR']}", f"--master_port={environ['MASTER_PORT']}",
-                    f"--node_rank={environ['NODE_RANK']}", f"--tail_worker_log={first}"]
+        command += [
+            f"--master_addr={environ['MASTER_ADDR']}",
+            f"--master_port={environ['MASTER_PORT']}",
+            f"--node_rank={environ['NODE_RANK']}",
+            f"--tail_worker_log={first}",
+        ]
     else:
         command += [f"--master_port={free_port()}", "--tail_worker_log=0"]
     return command + script
@@ -89,6 +99,7 @@ def launch(script: list[str], devices: int, output_dir: str, device: str) -> int
 
 def _wait(child: subprocess.Popen, workers) -> int:
     """Wait for `child`; Ctrl-C and SIGTERM go to the processes that `workers` lists, and the wait goes on."""
+
     def forward(number, frame):
         for pid in workers(child):
             os.kill(pid, signal.SIGTERM)
@@ -118,8 +129,11 @@ def _explain(logs: list[Path], code: int) -> int:
     said = {path: _said(path) for path in logs if path.exists()}
     if any(line.startswith(STOPPED_PREFIX) for lines in said.values() for line in lines[-LAST_LINES:]):
         return EXIT_STOPPED
-    failed = {path: lines for path, lines in said.items() if any("Error" in line or line.startswith(ERROR_PREFIX)
-                                                                  for line in lines[-LAST_LINES:])} or said
+    failed = {
+        path: lines
+        for path, lines in said.items()
+        if any("Error" in line or line.startswith(ERROR_PREFIX) for line in lines[-LAST_LINES:])
+    } or said
     for path, lines in failed.items():
         print(f"--- {path}, last lines:", *lines[-LAST_LINES:], sep="\n", file=sys.stderr, flush=True)
         if lines and lines[-1].startswith(ERROR_PREFIX):

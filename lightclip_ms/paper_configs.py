@@ -1,11 +1,14 @@
 """The paper's three configurations, as the default of scripts that look at the training step."""
+
 from pathlib import Path
 
 from lightclip_ms.config import Config
 from lightclip_ms.config_file import load_config
 
 PAPER_CONFIGS = ("resnet18", "mobilenet_v2", "swin_nano")
-ARGUMENTS_HELP = f"configuration files or names in configs/ (default: {', '.join(PAPER_CONFIGS)}), and overrides for all"
+ARGUMENTS_HELP = (
+    f"configuration files or names in configs/ (default: {', '.join(PAPER_CONFIGS)}), and overrides for all"
+)
 
 
 def chosen_configs(arguments: list[str], folder: Path) -> dict[str, Config]:
@@ -16,4 +19,6 @@ def chosen_configs(arguments: list[str], folder: Path) -> dict[str, Config]:
     """
     overrides = [argument for argument in arguments if "=" in argument]
     names = [argument for argument in arguments if "=" not in argument] or PAPER_CONFIGS
-    return {name: load_config(name if name.endswith(".yaml") else str(folder / f"{name}.yaml"), overrides) for name in names}
+    return {
+        name: load_config(name if name.endswith(".yaml") else str(folder / f"{name}.yaml"), overrides) for name in names
+    }

@@ -3,6 +3,7 @@
 W cards, N pairs on a card, G = W * N. The convention everywhere: a card's loss is scaled so that the *mean over
 cards* of losses and gradients is that of one card with the whole batch.
 """
+
 import os
 
 import mindspore as ms
@@ -21,8 +22,11 @@ def init() -> tuple[int, int]:
     rank, world_size = communication.get_rank(), communication.get_group_size()
     if world_size > 1:
         ms.set_auto_parallel_context(
-            parallel_mode="data_parallel", gradients_mean=True, device_num=world_size,
-            comm_fusion={"allreduce": {"mode": "size", "config": FUSION_MEGABYTES}})
+            parallel_mode="data_parallel",
+            gradients_mean=True,
+            device_num=world_size,
+            comm_fusion={"allreduce": {"mode": "size", "config": FUSION_MEGABYTES}},
+        )
     return rank, world_size
 
 
@@ -52,7 +56,7 @@ class _CpuGather(Gather):
 
     def bprop(self, rows, out, grad):
         count = rows.shape[0]
-        return (self.all_reduce(grad)[self.rank * count:(self.rank + 1) * count],)
+        return (self.all_reduce(grad)[self.rank * count : (self.rank + 1) * count],)
 
 
 def make_gather(rank: int, world_size: int) -> Gather:

@@ -1,4 +1,5 @@
 """The most memory this process held so far."""
+
 import re
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Batch normalisation with the statistics of all cards. C channels, W cards."""
+
 import mindspore as ms
 from mindspore import nn, ops
 

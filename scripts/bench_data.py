@@ -8,6 +8,7 @@
 Both sides give whole batches: pictures (uint8), augmented and masked texts. They take turns, so that what else runs on
 the machine hits both; the ratio is that of the medians.
 """
+
 import argparse
 import io
 import os
@@ -140,8 +141,10 @@ def print_resume(folder: str, workers: int) -> None:
         seconds.append(time.perf_counter() - start)
         batches.close()
     first, resumed, whole = seconds
-    print(f"50,000 pictures, batches of 100, {workers} workers: the first batch came after {first:.2f} s, that at 90 % "
-          f"after {resumed:.2f} s,\nreading 90 % took {whole:.1f} s: skipping them costs {100 * resumed / whole:.2f} % of it")
+    print(
+        f"50,000 pictures, batches of 100, {workers} workers: the first batch came after {first:.2f} s, that at 90 % "
+        f"after {resumed:.2f} s,\nreading 90 % took {whole:.1f} s: skipping them costs {100 * resumed / whole:.2f} % of it"
+    )
 
 
 def print_turns(turns: dict[str, list[tuple[float, float]]]) -> None:
@@ -149,8 +152,10 @@ def print_turns(turns: dict[str, list[tuple[float, float]]]) -> None:
     for name, found in turns.items():
         speeds, seconds = zip(*found)
         medians.append((statistics.median(speeds), statistics.median(seconds)))
-        print(f"{name:<14} {medians[-1][0]:6.0f} images/s ({min(speeds):.0f} to {max(speeds):.0f}), "
-              f"{1e3 * medians[-1][1]:.2f} ms of CPU an image")
+        print(
+            f"{name:<14} {medians[-1][0]:6.0f} images/s ({min(speeds):.0f} to {max(speeds):.0f}), "
+            f"{1e3 * medians[-1][1]:.2f} ms of CPU an image"
+        )
     (ours, our_cpu), (pillow, pillow_cpu) = medians
     print(f"ratio          {ours / pillow:6.2f} in images/s, {pillow_cpu / our_cpu:.2f} in CPU time")
 
@@ -182,15 +187,17 @@ def main() -> int:
             sheet.save(arguments.picture)
             print(f"{arguments.picture}: 24 augmentations by both, mean difference {difference:.1f} of 255")
             return 0
-        print(f"{PHOTOS} photographs of 500x375, {size / 1000:.0f} kB on average; {arguments.workers} workers, "
-              f"batches of {BATCH}")
+        print(
+            f"{PHOTOS} photographs of 500x375, {size / 1000:.0f} kB on average; {arguments.workers} workers, "
+            f"batches of {BATCH}"
+        )
         ours = OurPipeline(path, arguments.workers)
         pillow = PilPipeline(path, SIZE, BATCH, arguments.workers, AugmentConfig())
         turns = {"lightclip_ms": [], "Pillow": []}
         for number in range(arguments.rounds + 1):
             for name, run in (("lightclip_ms", ours.run), ("Pillow", pillow.run)):
                 turn = run()
-                turns[name] += [turn] if number else []          # the first round starts workers and fills caches
+                turns[name] += [turn] if number else []  # the first round starts workers and fills caches
         pillow.close()
         print_turns(turns)
         print_stages("lightclip_ms", our_stages(path, 1000))

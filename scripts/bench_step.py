@@ -5,6 +5,7 @@
 
 Needs PyTorch: pip install -e .[bench]
 """
+
 import argparse
 import importlib.util
 import json
@@ -34,16 +35,22 @@ def parse_case(text: str):
 def show(result: dict) -> None:
     ours, theirs = result["gradients_differ"], result["torch_gradients_differ"]
     print(f"{result['model']}, batch {result['batch']}, {result['threads']} threads")
-    print(f"  differences from float64: loss terms {result['terms_differ']:.1e}; gradients {ours['median']:.1e} in the "
-          f"median, {ours['overall']:.1e} overall (PyTorch's float32: {theirs['median']:.1e}, {theirs['overall']:.1e})")
+    print(
+        f"  differences from float64: loss terms {result['terms_differ']:.1e}; gradients {ours['median']:.1e} in the "
+        f"median, {ours['overall']:.1e} overall (PyTorch's float32: {theirs['median']:.1e}, {theirs['overall']:.1e})"
+    )
     for framework, start in result["start"].items():
-        print(f"  {framework}: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in start.items())}, peak memory "
-              f"{result['peak_megabytes'][framework]:.0f} MB")
+        print(
+            f"  {framework}: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in start.items())}, peak memory "
+            f"{result['peak_megabytes'][framework]:.0f} MB"
+        )
     for task in TASKS:
         ours, theirs = result[task]["mindspore"], result[task]["torch"]
         ratios = [ours[key] / theirs[key] for key in ("seconds", "processor")]
-        print(f"  {task:14}{ours['seconds']:8.3f} s   PyTorch {theirs['seconds']:8.3f} s   ratio {ratios[0]:5.2f} "
-              f"(processor time {ratios[1]:5.2f})   {result['batch'] / ours['seconds']:8.1f} samples/s")
+        print(
+            f"  {task:14}{ours['seconds']:8.3f} s   PyTorch {theirs['seconds']:8.3f} s   ratio {ratios[0]:5.2f} "
+            f"(processor time {ratios[1]:5.2f})   {result['batch'] / ours['seconds']:8.1f} samples/s"
+        )
     for framework, operators in result.get("operators", {}).items():
         largest = sorted(operators.items(), key=lambda item: -item[1])[:16]
         shares = [f"{name} {100 * time / sum(operators.values()):.1f} %" for name, time in largest]
@@ -65,8 +72,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no stopped worker is left behind
     results = []
     for case in arguments.cases:
-        results.append(measure(
-            *parse_case(case), arguments.rounds, arguments.threads, arguments.operators, ENVIRONMENT))
+        results.append(
+            measure(*parse_case(case), arguments.rounds, arguments.threads, arguments.operators, ENVIRONMENT)
+        )
         show(results[-1])
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

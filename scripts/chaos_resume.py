@@ -7,6 +7,7 @@ written, and the same command goes on; every fourth time it is first killed once
 table tells for each kill which steps the continuation made and whether their loss terms are those of the untouched run. In
 the end so must be every array of the last checkpoint, bit for bit. Exit code 1 if anything differs.
 """
+
 import argparse
 import io
 import json
@@ -30,9 +31,18 @@ from lightclip_ms.train.step import METRICS
 ROOT = Path(__file__).parents[1]
 PAIRS, BATCH = 192, 8
 STEPS_PER_KILL = 24  # so that a run is never over before its last kill
-TINY = ["model.image_options={width: 8, depths: [1, 1, 1, 1], last_stride: 1}", "model.embed_dim=32",
-        "model.vocab_size=600", "model.text_width=32", "model.text_heads=2", "data.val=", f"train.batch_size={BATCH}",
-        "train.log_every=1", "train.save_steps=2", "device=cpu"]
+TINY = [
+    "model.image_options={width: 8, depths: [1, 1, 1, 1], last_stride: 1}",
+    "model.embed_dim=32",
+    "model.vocab_size=600",
+    "model.text_width=32",
+    "model.text_heads=2",
+    "data.val=",
+    f"train.batch_size={BATCH}",
+    "train.log_every=1",
+    "train.save_steps=2",
+    "device=cpu",
+]
 REACTION = 4  # steps that may pass between a decision and the kill
 
 
@@ -64,8 +74,17 @@ class Run:
         self.folder = folder
         self.checkpoints = CheckpointFolder(folder / "checkpoints")
         self._command = [
-            sys.executable, str(ROOT / "scripts/train.py"), "--config", str(ROOT / "configs/demo.yaml"), "--devices",
-            str(workers), f"data.train={shard}", f"output_dir={folder}", f"train.epochs={epochs}", *TINY]
+            sys.executable,
+            str(ROOT / "scripts/train.py"),
+            "--config",
+            str(ROOT / "configs/demo.yaml"),
+            "--devices",
+            str(workers),
+            f"data.train={shard}",
+            f"output_dir={folder}",
+            f"train.epochs={epochs}",
+            *TINY,
+        ]
 
     def start(self) -> None:
         """Start the launch command; `resumed_at` is the step it goes on from."""
@@ -73,13 +92,16 @@ class Run:
         self.resumed_at = int(saved[-1].stem.removeprefix("step_")) if saved else 0
         self._old_log, self._old_files = self._log_identity(), self._unfinished()
         with open(self.folder.with_suffix(".log"), "ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=ROOT,
-                                             env={**os.environ, "PYTHONPATH": str(ROOT)})
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            )
 
     def finish(self) -> None:
         """Wait for a good end; ValueError if it is another."""
         if self._process.wait():
-            raise ValueError(f"{self.folder}: exit code {self._process.returncode}; see {self.folder.with_suffix('.log')}")
+            raise ValueError(
+                f"{self.folder}: exit code {self._process.returncode}; see {self.folder.with_suffix('.log')}"
+            )
 
     def kill_at_start(self, seconds: float) -> str:
         """Kill after `seconds`, or once a step was made if that is earlier."""
@@ -110,7 +132,9 @@ class Run:
     def records(self) -> list[tuple]:
         """(step, learning rate, loss terms and the rest of `METRICS`) of every step."""
         records = [json.loads(line) for line in self._lines()]
-        return [(record["step"], record["lr"], *(record[name] for name in METRICS if name != "stop")) for record in records]
+        return [
+            (record["step"], record["lr"], *(record[name] for name in METRICS if name != "stop")) for record in records
+        ]
 
     def _lines(self) -> list[str]:
         path = self.folder / "metrics.jsonl"
@@ -128,8 +152,10 @@ class Run:
         deadline = time.monotonic() + seconds
         while not condition() and time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise ValueError(f"{self.folder}: ended with exit code {self._process.returncode} before it was killed; see "
-                                 f"{self.folder.with_suffix('.log')}")
+                raise ValueError(
+                    f"{self.folder}: ended with exit code {self._process.returncode} before it was killed; see "
+                    f"{self.folder.with_suffix('.log')}"
+                )
             time.sleep(0.001)
 
     def _processes(self) -> list[int]:
@@ -165,7 +191,9 @@ def compare(folder: Path, shard: Path, workers: int, kills: int, rng: random.Ran
     untouched.finish()
     expected = untouched.records()
     assert [record[0] for record in expected] == list(range(1, total + 1))
-    print(f"{workers} worker(s), {total} steps\n\n| kill | while | continued from step | to | loss terms |\n|---|---|---|---|---|")
+    print(
+        f"{workers} worker(s), {total} steps\n\n| kill | while | continued from step | to | loss terms |\n|---|---|---|---|---|"
+    )
     same, moment = True, ""
     for number in range(kills + 1):
         if number % 4 == 3:
@@ -178,13 +206,17 @@ def compare(folder: Path, shard: Path, workers: int, kills: int, rng: random.Ran
         else:
             latest = killed.resumed_at + (total - killed.resumed_at) // (kills - number + 1) - REACTION
             step = rng.randint(killed.resumed_at + 1, latest)
-            moment = killed.kill_while_saving(step, latest) if number % 3 == 2 else killed.kill_at(step, rng.uniform(0, 0.2))
+            moment = (
+                killed.kill_while_saving(step, latest) if number % 3 == 2 else killed.kill_at(step, rng.uniform(0, 0.2))
+            )
         made = killed.records()
-        identical = made == expected[:len(made)]
+        identical = made == expected[: len(made)]
         same = same and identical
         if number:
-            print(f"| {number} | {previous} | {killed.resumed_at} | {made[-1][0]} | {'identical' if identical else 'DIFFERENT'} |",
-                  flush=True)
+            print(
+                f"| {number} | {previous} | {killed.resumed_at} | {made[-1][0]} | {'identical' if identical else 'DIFFERENT'} |",
+                flush=True,
+            )
     (_, ours, _), (_, theirs, _) = killed.checkpoints.latest(), untouched.checkpoints.latest()
     wrong = [name for name in theirs if not np.array_equal(ours[name], theirs[name])]
     same = same and len(made) == total and not wrong

@@ -5,6 +5,7 @@ of its Ascend kernel, every transfer to the host, and every violation: a primiti
 a host operator other than the one matcher, float64, complex or int64 data. The exit code is 0 without violations, 1
 with, 2 for a mistake in the arguments. Under `msrun` the step of several cards is checked. See docs/ascend.md.
 """
+
 import argparse
 import sys
 from pathlib import Path

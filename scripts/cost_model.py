@@ -2,6 +2,7 @@
 
 Prints Markdown tables. A model, not a measurement: see docs/scaling.md.
 """
+
 import argparse
 import dataclasses
 import sys
@@ -13,10 +14,15 @@ from lightclip_ms.cost_model import Hardware, count_similarity_arrays, count_ste
 from lightclip_ms.paper_configs import ARGUMENTS_HELP, chosen_configs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-UNITS = {"teraflops": "peak TFLOPS of a card", "utilization": "share of the peak that is reached",
-         "hccs": "GB/s out of a card to its node", "roce": "GB/s out of a card to other nodes", "node": "cards of a node",
-         "latency": "microseconds of a collective times log2 of the cards",
-         "host": "milliseconds a step in which the device waits for the matcher"}
+UNITS = {
+    "teraflops": "peak TFLOPS of a card",
+    "utilization": "share of the peak that is reached",
+    "hccs": "GB/s out of a card to its node",
+    "roce": "GB/s out of a card to other nodes",
+    "node": "cards of a node",
+    "latency": "microseconds of a collective times log2 of the cards",
+    "host": "milliseconds a step in which the device waits for the matcher",
+}
 
 
 @main_guard
@@ -25,8 +31,12 @@ def main() -> int:
     parser.add_argument("arguments", nargs="*", metavar="CONFIG|key=value", help=ARGUMENTS_HELP)
     parser.add_argument("--cards", type=int, nargs="+", default=[8, 64, 512], help="default: 8 64 512")
     for field in dataclasses.fields(Hardware):
-        parser.add_argument(f"--{field.name}", type=field.type, default=field.default,
-                            help=f"{UNITS[field.name]} (default: %(default)s)")
+        parser.add_argument(
+            f"--{field.name}",
+            type=field.type,
+            default=field.default,
+            help=f"{UNITS[field.name]} (default: %(default)s)",
+        )
     options = parser.parse_args()
     hardware = Hardware(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Hardware)})
     _check_positive({"--cards": min(options.cards), **{f"--{name}": value for name, value in vars(hardware).items()}})
@@ -35,22 +45,32 @@ def main() -> int:
     backend.prepare_device("cpu")
     steps = {name: count_step(config) for name, config in configs.items()}
     print("Assumed: " + ", ".join(f"{UNITS[name]} {value:g}" for name, value in vars(hardware).items()) + ".\n")
-    print("| configuration | pairs a card | parameters | gradients | TFLOP a step and card, alone |\n|---|---|---|---|---|")
+    print(
+        "| configuration | pairs a card | parameters | gradients | TFLOP a step and card, alone |\n|---|---|---|---|---|"
+    )
     for name, step in steps.items():
-        print(f"| {name} | {step.pairs} | {sum(step.gradients) / 1e6:.1f} M "
-              f"| {len(step.gradients)}, {4 * sum(step.gradients) / 1e6:.0f} MB | {step.flops / 1e12:.2f} |")
-    print("\n| configuration | cards | TFLOP | of it similarity | features out | gradients out | buckets | N x G matrix "
-          "| ms compute | ms features | ms gradients | ms a step | efficiency |\n" + "|---" * 13 + "|")
+        print(
+            f"| {name} | {step.pairs} | {sum(step.gradients) / 1e6:.1f} M "
+            f"| {len(step.gradients)}, {4 * sum(step.gradients) / 1e6:.0f} MB | {step.flops / 1e12:.2f} |"
+        )
+    print(
+        "\n| configuration | cards | TFLOP | of it similarity | features out | gradients out | buckets | N x G matrix "
+        "| ms compute | ms features | ms gradients | ms a step | efficiency |\n" + "|---" * 13 + "|"
+    )
     for name, step in steps.items():
         for cards in options.cards:
             cost = step_cost(step, cards, hardware)
-            print(f"| {name} | {cards} | {cost.flops / 1e12:.2f} | {cost.similarity:.1%} | {cost.gather / 1e6:,.0f} MB "
-                  f"| {cost.reduction / 1e6:,.0f} MB | {cost.buckets} | {cost.matrix / 1e6:,.1f} MB "
-                  f"| {1e3 * cost.compute:.0f} | {1e3 * cost.gather_time:.1f} | {1e3 * cost.reduction_time:.1f} "
-                  f"| {1e3 * cost.fastest:.0f} to {1e3 * cost.slowest:.0f} "
-                  f"| {cost.alone / cost.slowest:.0%} to {cost.alone / cost.fastest:.0%} |")
-    print(f"\nThe instance loss and its gradient make {count_similarity_arrays()} arrays of N x G numbers; memory of dead ones "
-          "is used again.")
+            print(
+                f"| {name} | {cards} | {cost.flops / 1e12:.2f} | {cost.similarity:.1%} | {cost.gather / 1e6:,.0f} MB "
+                f"| {cost.reduction / 1e6:,.0f} MB | {cost.buckets} | {cost.matrix / 1e6:,.1f} MB "
+                f"| {1e3 * cost.compute:.0f} | {1e3 * cost.gather_time:.1f} | {1e3 * cost.reduction_time:.1f} "
+                f"| {1e3 * cost.fastest:.0f} to {1e3 * cost.slowest:.0f} "
+                f"| {cost.alone / cost.slowest:.0%} to {cost.alone / cost.fastest:.0%} |"
+            )
+    print(
+        f"\nThe instance loss and its gradient make {count_similarity_arrays()} arrays of N x G numbers; memory of dead ones "
+        "is used again."
+    )
     return 0
 
 

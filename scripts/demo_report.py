@@ -3,6 +3,7 @@
 
 Written into --out (default: the run's folder): report.json, loss_curves.png and retrieved_examples.png.
 """
+
 import argparse
 import os
 

@@ -4,6 +4,7 @@
 Writes report.md, report.json and report.csv into --out after each set, beside the paper's numbers for the same image encoder. Data
 sets that are absent are listed with where to put them. Under msrun the cards share the work, the result is the same.
 """
+
 import argparse
 import os
 
@@ -19,8 +20,9 @@ def main() -> None:
     parser.add_argument("--data-root", required=True, help="folder that holds the data sets' folders")
     parser.add_argument("--out", required=True, help="folder for the report")
     known = [*suite.CLASSIFICATION, *suite.RETRIEVAL]
-    parser.add_argument("--sets", nargs="+", default=known, metavar="SET",
-                        help=f"some of: {' '.join(known)} (default all)")
+    parser.add_argument(
+        "--sets", nargs="+", default=known, metavar="SET", help=f"some of: {' '.join(known)} (default all)"
+    )
     parser.add_argument("--templates", nargs="+", default=[], metavar="SET=FILE", help="prompts instead of a set's own")
     args = parser.parse_args()
 
@@ -39,8 +41,10 @@ def main() -> None:
         report = tables.to_markdown(results, encoder, opened.absent, how)
         command.write_text(os.path.join(args.out, "report.md"), report)
         command.write_text(os.path.join(args.out, "report.csv"), tables.to_csv(results, encoder))
-        command.write_json(os.path.join(args.out, "report.json"), {
-            "results": results, "tables": tables.tables(results, encoder), "absent": opened.absent, **how})
+        command.write_json(
+            os.path.join(args.out, "report.json"),
+            {"results": results, "tables": tables.tables(results, encoder), "absent": opened.absent, **how},
+        )
     if embedder.is_first:
         print(report)
 

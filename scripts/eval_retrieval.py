@@ -5,6 +5,7 @@
 captions), or a captions JSON file as Karpathy's splits or COCO's own, with --images. Ties count against the model.
 Under msrun the cards share the work and the result is the same.
 """
+
 import argparse
 from pathlib import Path
 
@@ -21,8 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_checkpoint_option(parser)
     command.add_run_options(parser)
-    parser.add_argument("--data", required=True,
-                        help="shards ('DIR/val.tar', 'DIR/{0..3}.tar'), table.csv or captions.json")
+    parser.add_argument(
+        "--data", required=True, help="shards ('DIR/val.tar', 'DIR/{0..3}.tar'), table.csv or captions.json"
+    )
     parser.add_argument("--image-key", default="filepath", help="image column of a table (default %(default)s)")
     parser.add_argument("--caption-key", default="title", help="caption column of a table (default %(default)s)")
     parser.add_argument("--images", help="folder of a JSON file's images (default: the file's own)")
@@ -43,8 +45,10 @@ def main() -> None:
         recalls = "   ".join(f"R@{k} {result[f'{direction}_R@{k}']:.2f} %" for k in KS)
         print(f"{direction.replace('_', ' ')}   {recalls}")
     chances = "   ".join(f"R@{k} {result[f'chance_R@{k}']:.2f} %" for k in KS)
-    print(f"chance          {chances}   ({result['images']} images, {result['captions']} captions; "
-          f"{command.speeds(result)})")
+    print(
+        f"chance          {chances}   ({result['images']} images, {result['captions']} captions; "
+        f"{command.speeds(result)})"
+    )
     if result["skipped"]:
         print(f"skipped: {result['skipped']}")
     if args.json:

@@ -4,6 +4,7 @@
 --data is a folder of class folders (class/*.jpg) or a pattern of WebDataset shards with .cls. Under msrun the cards
 share the work and the result is the same.
 """
+
 import argparse
 
 from lightclip_ms.cli import main_guard
@@ -18,10 +19,16 @@ def main() -> None:
     command.add_checkpoint_option(parser)
     command.add_run_options(parser)
     parser.add_argument("--data", required=True, help="folder, or shards: a pattern such as 'DIR/{00000..00003}.tar'")
-    parser.add_argument("--classnames", help="names, one a line (or 'folder<TAB>name'), a YAML file, or a built-in set "
-                        f"({', '.join(prompts.built_in())}); default: the class folders' names")
-    parser.add_argument("--templates", default="plain",
-                        help="prompts with {} for the name: text or YAML file, or a built-in set (default %(default)s)")
+    parser.add_argument(
+        "--classnames",
+        help="names, one a line (or 'folder<TAB>name'), a YAML file, or a built-in set "
+        f"({', '.join(prompts.built_in())}); default: the class folders' names",
+    )
+    parser.add_argument(
+        "--templates",
+        default="plain",
+        help="prompts with {} for the name: text or YAML file, or a built-in set (default %(default)s)",
+    )
     parser.add_argument("--json", help="also write the result to this file")
     args = parser.parse_args()
     command.make_room(args.json)
@@ -33,10 +40,12 @@ def main() -> None:
     result = evaluate_zeroshot(embedder, dataset, names, templates)
     if not embedder.is_first:
         return
-    print(f"top-1 {result['top1']:.2f} %   top-5 {result['top5']:.2f} %   "
-          f"mean per class {result['mean_per_class']:.2f} %   (chance {result['chance_top1']:.2f} %; "
-          f"{result['images']} images, {result['classes']} classes, {result['templates']} templates; "
-          f"{command.speeds(result)})")
+    print(
+        f"top-1 {result['top1']:.2f} %   top-5 {result['top5']:.2f} %   "
+        f"mean per class {result['mean_per_class']:.2f} %   (chance {result['chance_top1']:.2f} %; "
+        f"{result['images']} images, {result['classes']} classes, {result['templates']} templates; "
+        f"{command.speeds(result)})"
+    )
     if result["skipped"]:
         print(f"skipped: {result['skipped']}")
     if args.json:

@@ -4,6 +4,7 @@
 One column per picture, one row per checkpoint. --text holds a text for every picture; --word replaces the text that is
 looked for (one per picture), the caption then only stands below.
 """
+
 import argparse
 from pathlib import Path
 
@@ -28,8 +29,11 @@ def main() -> None:
     command.make_room(args.out)
     images = predict.open_images(args.image)
     labels = args.label or [Path(checkpoint).name for checkpoint in args.checkpoint]
-    for name, given, wanted in (("--text", args.text, images), ("--word", args.word or images, images),
-                                ("--label", labels, args.checkpoint)):
+    for name, given, wanted in (
+        ("--text", args.text, images),
+        ("--word", args.word or images, images),
+        ("--label", labels, args.checkpoint),
+    ):
         if len(given) != len(wanted):
             raise ValueError(f"{name}: {len(given)} given, {len(wanted)} needed")
     texts = args.word or args.text

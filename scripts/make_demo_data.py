@@ -5,6 +5,7 @@ Written: train-*.tar and val.tar (seen emojis, disjoint compositions), unseen.ta
 names.tar, unseen_names.tar and colours.tar (labelled, with .txt class names and _templates.txt prompts).
 A folder that is already complete is left as it is.
 """
+
 import argparse
 import time
 
@@ -17,8 +18,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--train", type=int, default=Settings.train, help="training samples (default %(default)s)")
-    parser.add_argument("--retrieval", type=int, default=Settings.retrieval,
-                        help="samples in val.tar and in unseen.tar (default %(default)s)")
+    parser.add_argument(
+        "--retrieval",
+        type=int,
+        default=Settings.retrieval,
+        help="samples in val.tar and in unseen.tar (default %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=Settings.seed, help="default %(default)s")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
     args = parser.parse_args()

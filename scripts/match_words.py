@@ -3,6 +3,7 @@
 
 Needs a training checkpoint: the map of patches to the words' space is not part of an exported model.
 """
+
 import argparse
 
 from lightclip_ms.cli import main_guard
@@ -28,8 +29,10 @@ def main() -> None:
     matches, grid = word_matching.match_caption(towers, images.read(0), args.text, projection)
     figures.save_figure(picture_grid.matching_figure(picture, args.text, matches, grid), args.out)
     for match in matches:
-        print(f"{match.word:<20} row {match.patch[0] + 1}, column {match.patch[1] + 1} of {grid} x {grid}   "
-              f"cosine {match.cosine:+.3f}")
+        print(
+            f"{match.word:<20} row {match.patch[0] + 1}, column {match.patch[1] + 1} of {grid} x {grid}   "
+            f"cosine {match.cosine:+.3f}"
+        )
     print(args.out)
 
 

@@ -6,6 +6,7 @@ Pictures are files or folders. Works from a training checkpoint, an exported mod
   predict.py --checkpoint model.safetensors cat.jpg --texts "a cat" "a dog"
   predict.py --checkpoint model.safetensors holiday/ --retrieve "a boat on a lake" --out found.png
 """
+
 import argparse
 import json
 
@@ -40,14 +41,24 @@ def main() -> None:
     embedded = embedder.images(images)
     names = [images.key(int(index)) for index in embedded.kept]
     if args.texts:
-        print(_table(names, args.texts, predict.probabilities(
-            embedded.features, embedder.texts(args.texts).features, embedder.towers.scale), args.json))
+        print(
+            _table(
+                names,
+                args.texts,
+                predict.probabilities(embedded.features, embedder.texts(args.texts).features, embedder.towers.scale),
+                args.json,
+            )
+        )
     if queries:
         found = predict.best_images(embedded, embedder.texts(queries).features[0], args.count)
         for index, cosine in found:
             print(f"{cosine:+.3f}  {images.key(index)}")
-        row = {"caption": args.retrieve, "note": f"best of {len(names)}", "right": [False] * len(found),
-               "pictures": [images.read(index) for index, _ in found]}
+        row = {
+            "caption": args.retrieve,
+            "note": f"best of {len(names)}",
+            "right": [False] * len(found),
+            "pictures": [images.read(index) for index, _ in found],
+        }
         figures.save_figure(figures.retrieved_examples([row], columns=len(found)), args.out)
         print(args.out)
     if args.embeddings:

@@ -8,6 +8,7 @@ The first two write `prepared/00000.mindrecord`, ... and `prepared/manifest.json
 and why). Interrupted, the same command goes on with the files that are missing. `--check` reads the data set, names the
 first ten bad records, compares checksums if there is a manifest, and draws 32 training samples.
 """
+
 import argparse
 import logging
 import os
@@ -58,6 +59,7 @@ def source_arguments(arguments) -> tuple:
 def write_files(arguments) -> None:
     settings = Settings(*source_arguments(arguments), arguments.pairs_per_file, arguments.min_side)
     with tqdm(unit="pair", disable=None) as bar:
+
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
@@ -80,7 +82,7 @@ def check(arguments) -> int:
     source = open_pairs(*source_arguments(arguments))
     total = min(arguments.limit or len(source), len(source))
     log = logging.getLogger("lightclip_ms.data")
-    log.setLevel(logging.ERROR)                      # what it would say stands below, in order
+    log.setLevel(logging.ERROR)  # what it would say stands below, in order
     with tqdm(total=total, unit="pair", disable=None) as bar:
         report, first = read_all(source, arguments.limit, arguments.workers, bar.update)
     log.setLevel(logging.NOTSET)
@@ -99,10 +101,16 @@ def check(arguments) -> int:
 
 
 def draw_samples(arguments, pairs: int) -> None:
-    config = DataConfig(train=arguments.source, format=arguments.format, csv_image_key=arguments.image_key,
-                        csv_caption_key=arguments.caption_key, csv_separator=arguments.separator,
-                        workers=arguments.workers, max_bad_fraction=1.0,
-                        augment=AugmentConfig(wordnet=arguments.wordnet))
+    config = DataConfig(
+        train=arguments.source,
+        format=arguments.format,
+        csv_image_key=arguments.image_key,
+        csv_caption_key=arguments.caption_key,
+        csv_separator=arguments.separator,
+        workers=arguments.workers,
+        max_bad_fraction=1.0,
+        augment=AugmentConfig(wordnet=arguments.wordnet),
+    )
     tokenizer = Tokenizer()
     data = TrainData(config, tokenizer, arguments.image_size, min(SAMPLES, pairs))
     batches = data.epoch(0)

@@ -3,6 +3,7 @@
 One process a card; `scripts/run_distribute.sh` starts them. The exit code is 0 when trained to the end, 75 when stopped
 by SIGTERM or Ctrl-C (saved; the same command goes on), 2 for a mistake in the configuration or data, 1 otherwise.
 """
+
 import argparse
 import sys
 
@@ -15,8 +16,12 @@ from lightclip_ms.launch import default_devices, launch
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="YAML file, for example configs/demo.yaml")
-    parser.add_argument("--devices", type=int, metavar="N",
-                        help="start N processes, one a card, through msrun; 0: all cards of this machine")
+    parser.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="start N processes, one a card, through msrun; 0: all cards of this machine",
+    )
     parser.add_argument("--print-output-dir", action="store_true", help="only say where the run's files are")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.batch_size=64")
     arguments = parser.parse_args()

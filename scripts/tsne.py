@@ -3,6 +3,7 @@
 
 Prints the silhouette score of the classes in embedding space and on the map: 1 is perfect, 0 is mixed.
 """
+
 import argparse
 from pathlib import Path
 

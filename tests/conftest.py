@@ -1,4 +1,5 @@
 """Every test runs as users do: the package prepares the process first, in graph mode on the CPU backend."""
+
 import pytest
 
 import lightclip_ms  # noqa: F401  before any test module loads MindSpore

@@ -1,4 +1,5 @@
 """Small data sets for the tests of the input pipeline."""
+
 import csv
 import io
 import tarfile

@@ -1,4 +1,5 @@
 """Small demo data, built once for all test modules that need it."""
+
 import atexit
 import functools
 import shutil

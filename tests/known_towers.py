@@ -1,4 +1,5 @@
 """Towers with known answers: an image's embedding is its mean colour, a text's that of the colour words in it."""
+
 import io
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Slow float64 numpy versions of the layers, written from their definitions; oracles for the encoders' tests."""
+
 import numpy as np
 
 

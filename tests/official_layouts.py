@@ -1,4 +1,5 @@
 """Tiny data sets in the layouts of the official archives: every class, one or two images each."""
+
 import json
 
 import numpy as np
@@ -31,8 +32,10 @@ def imagenet_flat(root):
         jpeg(root / f"ILSVRC2012/val/ILSVRC2012_val_{position + 1:08d}.JPEG", position)
     kit = root / "ILSVRC2012/ILSVRC2012_devkit_t12/data"
     lines(kit / "ILSVRC2012_validation_ground_truth.txt", numbers)
-    synsets = np.array([(1, "n09", 0), (2, "n05", 0), (3, "n07", 0), (4, "n01", 3)],
-                       dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("num_children", "O")])
+    synsets = np.array(
+        [(1, "n09", 0), (2, "n05", 0), (3, "n07", 0), (4, "n01", 3)],
+        dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("num_children", "O")],
+    )
     savemat(kit / "meta.mat", {"synsets": synsets})
     return [1, 2, 0]  # n07, n09, n05 in the order of sorted WordNet ids
 
@@ -96,13 +99,18 @@ def flowers102(root):
     for number in range(1, 205):
         jpeg(root / f"flowers102/jpg/image_{number:05d}.jpg", number)
     savemat(root / "flowers102/imagelabels.mat", {"labels": np.repeat(np.arange(1, 103), 2)[None, :].astype(np.uint8)})
-    savemat(root / "flowers102/setid.mat", {"tstid": np.arange(2, 205, 2)[None, :], "trnid": np.arange(1, 204, 2)[None, :]})
+    savemat(
+        root / "flowers102/setid.mat", {"tstid": np.arange(2, 205, 2)[None, :], "trnid": np.arange(1, 204, 2)[None, :]}
+    )
     return list(range(102))
 
 
 def fer2013(root):
-    rows = [f"{label},{' '.join([str(20 * label)] * 2304)},{usage}"
-            for usage in ("Training", "PublicTest", "PrivateTest") for label in (6, 5, 4, 3, 2, 1, 0)]
+    rows = [
+        f"{label},{' '.join([str(20 * label)] * 2304)},{usage}"
+        for usage in ("Training", "PublicTest", "PrivateTest")
+        for label in (6, 5, 4, 3, 2, 1, 0)
+    ]
     lines(root / "fer2013/fer2013.csv", ["emotion,pixels,Usage", *rows])
     return [6, 5, 4, 3, 2, 1, 0]
 
@@ -127,8 +135,14 @@ def caltech101(root):
 
 
 def flickr30k(root):
-    images = [{"filename": f"{number}.jpg", "split": "test" if number % 2 else "train",
-               "sentences": [{"raw": f"caption {number} {which}"} for which in range(5)]} for number in range(6)]
+    images = [
+        {
+            "filename": f"{number}.jpg",
+            "split": "test" if number % 2 else "train",
+            "sentences": [{"raw": f"caption {number} {which}"} for which in range(5)],
+        }
+        for number in range(6)
+    ]
     for number in (1, 3, 5):
         jpeg(root / f"flickr30k/flickr30k-images/{number}.jpg", number)
     (root / "flickr30k/dataset_flickr30k.json").write_text(json.dumps({"images": images, "dataset": "flickr30k"}))
@@ -136,13 +150,20 @@ def flickr30k(root):
 
 def coco(root):
     images = [{"id": 10 * number, "file_name": f"{number:012d}.jpg"} for number in range(3)]
-    annotations = [{"id": 100 - which - 10 * number, "image_id": 10 * number, "caption": f"caption {number} {which}"}
-                   for number in range(3) for which in range(6)]
+    annotations = [
+        {"id": 100 - which - 10 * number, "image_id": 10 * number, "caption": f"caption {number} {which}"}
+        for number in range(3)
+        for which in range(6)
+    ]
     for number in range(3):
         jpeg(root / f"coco/val2017/{number:012d}.jpg", number)
     (root / "coco/annotations").mkdir()
-    (root / "coco/annotations/captions_val2017.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    (root / "coco/annotations/captions_val2017.json").write_text(
+        json.dumps({"images": images, "annotations": annotations})
+    )
 
 
-CLASSIFICATION = {maker.__name__: maker for maker in (
-    imagenet, pets, cifar10, cifar100, dtd, stl10, food101, flowers102, fer2013, sun397, caltech101)}
+CLASSIFICATION = {
+    maker.__name__: maker
+    for maker in (imagenet, pets, cifar10, cifar100, dtd, stl10, food101, flowers102, fer2013, sun397, caltech101)
+}

@@ -1,4 +1,5 @@
 """Slow, obvious numpy float64 versions of the paper's formulas, written without looking at the package."""
+
 from itertools import permutations
 
 import numpy as np
@@ -48,8 +49,10 @@ def instance_loss(image, text, scale, all_image, all_text, target_pair):
 
 
 def instance_targets(image, text, scale, all_image, all_text, phase, delta=0.2, offset=0, source="logits"):
-    return [targets(logits, phase, delta, offset, source, scale)
-            for logits in instance_directions(image, text, scale, all_image, all_text)]
+    return [
+        targets(logits, phase, delta, offset, source, scale)
+        for logits in instance_directions(image, text, scale, all_image, all_text)
+    ]
 
 
 def best_matching_cost(cost):
@@ -57,8 +60,9 @@ def best_matching_cost(cost):
     if cost.shape[0] < cost.shape[1]:
         cost = cost.T
     rows, columns = cost.shape
-    return min(sum(cost[row, column] for column, row in enumerate(chosen))
-               for chosen in permutations(range(rows), columns))
+    return min(
+        sum(cost[row, column] for column, row in enumerate(chosen)) for chosen in permutations(range(rows), columns)
+    )
 
 
 def token_alignment_loss(image_tokens, text_tokens, valid, normalizer):
@@ -78,8 +82,11 @@ def token_alignment_loss(image_tokens, text_tokens, valid, normalizer):
 
 def mlm_loss(logits, labels, weights):
     """Mean over real slots of the cross-entropy, Eq. 14."""
-    losses = [-log_softmax(row)[label] for row, label, weight in
-              zip(logits.reshape(-1, logits.shape[-1]), labels.ravel(), weights.ravel()) if weight]
+    losses = [
+        -log_softmax(row)[label]
+        for row, label, weight in zip(logits.reshape(-1, logits.shape[-1]), labels.ravel(), weights.ravel())
+        if weight
+    ]
     return sum(losses) / len(losses) if losses else 0.0
 
 
@@ -93,7 +100,7 @@ def gradient(function, *arrays, step=1e-6):
             for sign in (1, -1):
                 moved = array.copy()
                 moved[index] += sign * step
-                ends.append(function(*arrays[:position], moved, *arrays[position + 1:]))
+                ends.append(function(*arrays[:position], moved, *arrays[position + 1 :]))
             slope[index] = (ends[0] - ends[1]) / (2 * step)
         result.append(slope)
     return result

@@ -1,4 +1,5 @@
 """Accumulation over parts equals the step with the whole batch, contrastive negatives included."""
+
 import dataclasses
 
 import mindspore as ms
@@ -19,8 +20,12 @@ def test_parts_train_the_weights_of_the_whole_batch():
     parts = AccumulatedStep(build_step(0, 1).objective, dataclasses.replace(TRAIN, accumulate=PARTS))
     load_cell(parts.objective, "same", cell_arrays(whole.objective, "same"), "start")
     for seed in range(3):
-        inputs = (*(Tensor(array) for array in make_batch(seed)), Tensor(2, ms.int32), Tensor(TRAIN.lr, ms.float32),
-                  Tensor(0.0, ms.float32))
+        inputs = (
+            *(Tensor(array) for array in make_batch(seed)),
+            Tensor(2, ms.int32),
+            Tensor(TRAIN.lr, ms.float32),
+            Tensor(0.0, ms.float32),
+        )
         expected, actual = whole(*inputs).asnumpy(), parts(*inputs).asnumpy()
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6, err_msg=str(METRICS))
     trained = cell_arrays(parts.objective, "w")
@@ -34,6 +39,8 @@ def test_plain_accumulation_would_train_another_loss():
     extra = (Tensor(0, ms.int32), Tensor(0.0, ms.float32), Tensor(0.0, ms.float32))
     batch = make_batch(0)
     size = PAIRS // 2
-    halves = [step(*(Tensor(array[start:start + size]) for array in batch), *extra).asnumpy()[0] for start in (0, size)]
+    halves = [
+        step(*(Tensor(array[start : start + size]) for array in batch), *extra).asnumpy()[0] for start in (0, size)
+    ]
     whole = step(*(Tensor(array) for array in batch), *extra).asnumpy()[0]
     assert abs(np.mean(halves) - whole) > 0.05

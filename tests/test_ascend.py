@@ -1,4 +1,5 @@
 """The Ascend check: the real step passes, and graphs with each kind of fault are reported."""
+
 import collections
 import dataclasses
 import importlib.util
@@ -37,7 +38,9 @@ def test_the_step_in_bfloat16_passes_and_holds_the_plain_operators(declarations)
     assert {kind for operator in operators if operator.name == "MatMul" for _, kind in operator.outputs} == {"bfloat16"}
     # 3 pairs, 10 words, 2 x 2 patches: float32 costs and the word mask; the assignment comes back
     assert len(report.transfers) == 1
-    assert f"{3 * 10 * 4 * 4 + 3 * 10:,} bytes" in report.transfers[0] and f"{3 * 10 * 4:,} bytes" in report.transfers[0]
+    assert (
+        f"{3 * 10 * 4 * 4 + 3 * 10:,} bytes" in report.transfers[0] and f"{3 * 10 * 4:,} bytes" in report.transfers[0]
+    )
     assert dict((row[0], row[3]) for row in report.primitives)["MatMul"].startswith("aclnn")
     missing = check(operators, declarations, matchers=0).violations
     assert len(missing) == 1 and missing[0].startswith("PyFunc: 1 in the graph, 0 expected")
@@ -68,7 +71,9 @@ class UnreadIndex(nn.Cell):
 class Matchers(nn.Cell):
     def __init__(self, count):
         super().__init__()
-        self.host = [ops.PyFunc(lambda array: array, [ms.float32], [(2, 4)], [ms.float32], [(2, 4)]) for _ in range(count)]
+        self.host = [
+            ops.PyFunc(lambda array: array, [ms.float32], [(2, 4)], [ms.float32], [(2, 4)]) for _ in range(count)
+        ]
 
     def construct(self, x):
         for host in self.host:
@@ -85,13 +90,17 @@ class Bessel(nn.Cell):
         return self.bessel(x)
 
 
-@pytest.mark.parametrize("cell, matchers, expected", [
-    (Double(), 0, ["Cast: double [2, 4]", "SumExt: double [2, 4]"]),
-    (LongIndex(), 0, ["int64 [2]"]),
-    (Matchers(2), 1, ["PyFunc: 2 in the graph, 1 expected"]),
-    (Matchers(0), 1, ["PyFunc: 0 in the graph, 1 expected"]),
-    (Bessel(), 0, ["BesselI0: nothing declares an Ascend kernel"]),
-], ids=["float64", "int64", "two matchers", "no matcher", "no kernel"])
+@pytest.mark.parametrize(
+    "cell, matchers, expected",
+    [
+        (Double(), 0, ["Cast: double [2, 4]", "SumExt: double [2, 4]"]),
+        (LongIndex(), 0, ["int64 [2]"]),
+        (Matchers(2), 1, ["PyFunc: 2 in the graph, 1 expected"]),
+        (Matchers(0), 1, ["PyFunc: 0 in the graph, 1 expected"]),
+        (Bessel(), 0, ["BesselI0: nothing declares an Ascend kernel"]),
+    ],
+    ids=["float64", "int64", "two matchers", "no matcher", "no kernel"],
+)
 def test_faults_are_reported(declarations, cell, matchers, expected):
     violations = check(frontend_operators(cell, Tensor(np.ones((2, 4), np.float32))), declarations, matchers).violations
     assert len(violations) >= len(expected)
@@ -138,11 +147,15 @@ def script(monkeypatch):
         monkeypatch.setattr(step_graph, "step_operators", lambda *_: list(operators))
         monkeypatch.setattr(sys, "argv", ["check_ascend.py", *arguments])
         return module.main()
+
     return run
 
 
 def test_exit_codes(script, capsys):
-    good = [Operator("PyFunc", "Default/PyFunc", (((2, 4), "int32"),)), Operator("Mul", "Default/Mul", (((2,), "float"),))]
+    good = [
+        Operator("PyFunc", "Default/PyFunc", (((2, 4), "int32"),)),
+        Operator("Mul", "Default/Mul", (((2,), "float"),)),
+    ]
     assert script("resnet18", "swin_nano", operators=good) == 0
     assert "swin_nano: 2 operators of 2 kinds" in capsys.readouterr().out
     assert script("resnet18", operators=good + good) == 1
@@ -155,8 +168,15 @@ def test_exit_codes(script, capsys):
 
 def test_the_step_of_two_cards_gathers_once_and_scatters_once(tmp_path):
     """The step as Ascend gets it: the CPU form of the gather would show no ReduceScatter."""
-    msrun(SCRIPT, "demo", "model.vocab_size=600", "model.text_width=16", "model.text_heads=2", "train.sync_batch_norm=true",
-          log_dir=tmp_path)
+    msrun(
+        SCRIPT,
+        "demo",
+        "model.vocab_size=600",
+        "model.text_width=16",
+        "model.text_heads=2",
+        "train.sync_batch_norm=true",
+        log_dir=tmp_path,
+    )
     counts = {}
     for line in (tmp_path / "worker_0.log").read_text().splitlines():
         name, _, rest = line.strip().partition(" ")

@@ -1,4 +1,5 @@
 """Attention pooling against float64 numpy: the output of the mean token among [mean, tokens]."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """The PyTorch yardstick and ours compute the same step: same weights, same batch, same terms and gradients."""
+
 import json
 
 import mindspore as ms
@@ -17,10 +18,12 @@ from lightclip_ms.config_file import to_dict  # noqa: E402
 
 TEXT = {"context_length": 12, "vocab_size": 600, "text_width": 32, "text_heads": 2, "text_layers": 4}
 CASES = {  # MobileNetV2 takes minutes to compile on a busy machine; `scripts/bench_step.py` checks it at full size
-    "resnet18": ModelConfig("test", "resnet18", 32, {"width": 16, "depths": (1, 1, 1, 1), "last_stride": 1}, 24,
-                            **TEXT),
-    "swin_nano": ModelConfig("test", "swin_nano", 64, {"embed": 16, "depths": (2, 2, 1, 1), "heads": (1, 2, 4, 8),
-                                                       "window": 8}, 24, **TEXT),
+    "resnet18": ModelConfig(
+        "test", "resnet18", 32, {"width": 16, "depths": (1, 1, 1, 1), "last_stride": 1}, 24, **TEXT
+    ),
+    "swin_nano": ModelConfig(
+        "test", "swin_nano", 64, {"embed": 16, "depths": (2, 2, 1, 1), "heads": (1, 2, 4, 8), "window": 8}, 24, **TEXT
+    ),
 }
 
 

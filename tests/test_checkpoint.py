@@ -1,4 +1,5 @@
 """Checkpoint files: whole or not there, refused when damaged, and the model comes back as it was."""
+
 import os
 
 import numpy as np
@@ -10,8 +11,15 @@ from lightclip_ms import factory
 from lightclip_ms.config import Config
 from lightclip_ms.config_file import to_dict
 from lightclip_ms.train import checkpoint
-from lightclip_ms.train.checkpoint import (CheckpointFolder, cell_arrays, load_cell, load_model, load_model_weights,
-                                           read_checkpoint, write_checkpoint)
+from lightclip_ms.train.checkpoint import (
+    CheckpointFolder,
+    cell_arrays,
+    load_cell,
+    load_model,
+    load_model_weights,
+    read_checkpoint,
+    write_checkpoint,
+)
 from tests.tiny_training import MODEL
 
 ARRAYS = {"model/a": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer/step": np.array(3, np.int32)}

@@ -1,4 +1,5 @@
 """Every data set of the paper in its official layout: split, count, class order, and what is said of broken ones."""
+
 import os
 import shutil
 from pathlib import Path
@@ -38,7 +39,9 @@ def test_pixels_of_the_binary_formats(tmp_path):
     raw = np.fromfile(tmp_path / "cifar-10-batches-bin/test_batch.bin", np.uint8).reshape(-1, 3073)
     dataset, _ = sets.open_set("cifar10", sets.locate("cifar10", str(tmp_path)))
     pixels = np.asarray(dataset.read(4))
-    assert all(pixels[y, x, c] == raw[4, 1 + 1024 * c + 32 * y + x] for y in (0, 7, 31) for x in (0, 30) for c in range(3))
+    assert all(
+        pixels[y, x, c] == raw[4, 1 + 1024 * c + 32 * y + x] for y in (0, 7, 31) for x in (0, 30) for c in range(3)
+    )
     official_layouts.stl10(tmp_path)
     dataset, _ = sets.open_set("stl10", sets.locate("stl10", str(tmp_path)))
     assert tuple(np.argwhere(np.asarray(dataset.read(0)))[0]) == (60, 5, 0)
@@ -65,12 +68,14 @@ def assert_same_rows(dataset, theirs, label="label", every=1):
 def _mindspore(key, folder):
     import mindspore.dataset as ds
 
-    return {"imagenet": lambda: ds.ImageFolderDataset(f"{folder}/val", shuffle=False),
-            "stl10": lambda: ds.STL10Dataset(folder, usage="test", shuffle=False),
-            "food101": lambda: ds.Food101Dataset(folder, usage="test", shuffle=False),
-            "flowers102": lambda: ds.Flowers102Dataset(folder, "Classification", "test", decode=True, shuffle=False),
-            "cifar10": lambda: ds.Cifar10Dataset(folder, usage="test", shuffle=False),
-            "cifar100": lambda: ds.Cifar100Dataset(folder, usage="test", shuffle=False)}[key]()
+    return {
+        "imagenet": lambda: ds.ImageFolderDataset(f"{folder}/val", shuffle=False),
+        "stl10": lambda: ds.STL10Dataset(folder, usage="test", shuffle=False),
+        "food101": lambda: ds.Food101Dataset(folder, usage="test", shuffle=False),
+        "flowers102": lambda: ds.Flowers102Dataset(folder, "Classification", "test", decode=True, shuffle=False),
+        "cifar10": lambda: ds.Cifar10Dataset(folder, usage="test", shuffle=False),
+        "cifar100": lambda: ds.Cifar100Dataset(folder, usage="test", shuffle=False),
+    }[key]()
 
 
 @pytest.mark.parametrize("key", ["imagenet", "stl10", "food101", "flowers102"])
@@ -80,8 +85,13 @@ def test_a_set_reads_as_mindspore_reads_it(key, tmp_path):
     assert_same_rows(sets.open_set(key, folder)[0], _mindspore(key, str(folder)), every=10)
 
 
-@pytest.mark.parametrize("key, file, names, heads", [
-    ("cifar10", "test_batch.bin", "batches.meta.txt", [10]), ("cifar100", "test.bin", "fine_label_names.txt", [20, 100])])
+@pytest.mark.parametrize(
+    "key, file, names, heads",
+    [
+        ("cifar10", "test_batch.bin", "batches.meta.txt", [10]),
+        ("cifar100", "test.bin", "fine_label_names.txt", [20, 100]),
+    ],
+)
 def test_cifar_reads_as_mindspore_reads_it(key, file, names, heads, tmp_path):
     records = np.random.default_rng(0).integers(0, 256, (10000, 3072 + len(heads)), dtype=np.uint8)  # it takes no fewer
     records[:, : len(heads)] %= np.array(heads, np.uint8)
@@ -120,8 +130,18 @@ def test_sun397_takes_its_names_from_the_archive(tmp_path):
 
 
 def test_metric_per_set_is_the_reported_one():
-    counts = {"imagenet": 1000, "pets": 37, "cifar10": 10, "cifar100": 100, "dtd": 47, "stl10": 10, "food101": 101,
-              "flowers102": 102, "fer2013": 7, "caltech101": 102}
+    counts = {
+        "imagenet": 1000,
+        "pets": 37,
+        "cifar10": 10,
+        "cifar100": 100,
+        "dtd": 47,
+        "stl10": 10,
+        "food101": 101,
+        "flowers102": 102,
+        "fer2013": 7,
+        "caltech101": 102,
+    }
     assert {key: len(built_in()[key]["classes"]) for key in counts} == counts
     assert set(sets.READERS) == {*counts, "sun397"}
     for key in sets.READERS:
@@ -134,27 +154,47 @@ def _truncate(path, size):
 
 
 BROKEN = {
-    "cifar10": (lambda root: _truncate(root / "cifar-10-batches-bin/test_batch.bin", 5000), "test_batch.bin: 5000 bytes"),
+    "cifar10": (
+        lambda root: _truncate(root / "cifar-10-batches-bin/test_batch.bin", 5000),
+        "test_batch.bin: 5000 bytes",
+    ),
     "cifar100": (lambda root: (root / "cifar100/cifar-100-binary/test.bin").unlink(), "test.bin: missing"),
     "stl10": (lambda root: _truncate(root / "stl10_binary/test_y.bin", 9), "10 images in test_X.bin, but 9 labels"),
     "pets": (lambda root: (root / "oxford_pets/annotations/test.txt").unlink(), "annotations/test.txt: missing"),
     "dtd": (lambda root: shutil.rmtree(root / "dtd/images/woven"), "woven.* none of the 46 classes"),
     "food101": (lambda root: (root / "food-101/images/waffles/100.jpg").unlink(), "100.jpg: missing .1 of 101 files"),
     "flowers102": (lambda root: (root / "flowers102/setid.mat").write_bytes(b""), "setid.mat: not a MATLAB file"),
-    "fer2013": (lambda root: (root / "fer2013/fer2013.csv").write_text("emotion,pixels,Usage\n0,1 2 3,PrivateTest\n"),
-                "no PrivateTest rows of 48 x 48"),
+    "fer2013": (
+        lambda root: (root / "fer2013/fer2013.csv").write_text("emotion,pixels,Usage\n0,1 2 3,PrivateTest\n"),
+        "no PrivateTest rows of 48 x 48",
+    ),
     "sun397": (lambda root: (root / "SUN397/Testing_01.txt").unlink(), "Testing_01.txt: missing"),
-    "stl10 labels": (lambda root: (root / "stl10_binary/test_y.bin").write_bytes(bytes(range(10))), "label -1, counted from 0"),
-    "fer2013 class": (lambda root: official_layouts.lines(root / "fer2013/fer2013.csv", [
-        row for row in (root / "fer2013/fer2013.csv").read_text().splitlines() if row[0] != "3"]),
-        "no test image of class 'happy' .1 of 7"),
+    "stl10 labels": (
+        lambda root: (root / "stl10_binary/test_y.bin").write_bytes(bytes(range(10))),
+        "label -1, counted from 0",
+    ),
+    "fer2013 class": (
+        lambda root: official_layouts.lines(
+            root / "fer2013/fer2013.csv",
+            [row for row in (root / "fer2013/fer2013.csv").read_text().splitlines() if row[0] != "3"],
+        ),
+        "no test image of class 'happy' .1 of 7",
+    ),
     "caltech101": (lambda root: (root / "101_ObjectCategories/extra").mkdir(), "extra: 0 images, more than 30"),
-    "imagenet numbers": (lambda root: (root / "imagenet/val/n00000005").rename(root / "imagenet/val/5"),
-                         "val/5: expected folders named by WordNet id"),
-    "stl10 order": (lambda root: official_layouts.lines(root / "stl10_binary/class_names.txt", [
-        "plane", "car", "bird", *built_in()["stl10"]["classes"][3:]]), "'bird' stands in the place of folder 'car'"),
-    "imagenet": (lambda root: (root / "imagenet/val/n00000005/ILSVRC2012_val_00000005.JPEG").unlink(),
-                 "n00000005: class folder without images"),
+    "imagenet numbers": (
+        lambda root: (root / "imagenet/val/n00000005").rename(root / "imagenet/val/5"),
+        "val/5: expected folders named by WordNet id",
+    ),
+    "stl10 order": (
+        lambda root: official_layouts.lines(
+            root / "stl10_binary/class_names.txt", ["plane", "car", "bird", *built_in()["stl10"]["classes"][3:]]
+        ),
+        "'bird' stands in the place of folder 'car'",
+    ),
+    "imagenet": (
+        lambda root: (root / "imagenet/val/n00000005/ILSVRC2012_val_00000005.JPEG").unlink(),
+        "n00000005: class folder without images",
+    ),
 }
 
 
@@ -203,8 +243,9 @@ def test_real_photos_score_the_same_from_every_reader(tmp_path, monkeypatch):
     pixels = np.stack([EncodedImage(photo).decode() for photo in data])
     binary = tmp_path / "cifar-10-batches-bin"
     binary.mkdir()
-    np.concatenate([labels[:, None].astype(np.uint8), pixels.transpose(0, 3, 1, 2).reshape(len(data), -1)],
-                   axis=1).tofile(binary / "test_batch.bin")
+    np.concatenate(
+        [labels[:, None].astype(np.uint8), pixels.transpose(0, 3, 1, 2).reshape(len(data), -1)], axis=1
+    ).tofile(binary / "test_batch.bin")
     (binary / "batches.meta.txt").write_text("\n".join(names))
     members = []
     for number, (label, photo) in enumerate(zip(labels, data)):
@@ -215,8 +256,10 @@ def test_real_photos_score_the_same_from_every_reader(tmp_path, monkeypatch):
     shard = write_tar(tmp_path / "photos.tar", members)
 
     runner = Embedder(ProjectionTowers(), batch_size=64)
-    results = [evaluate_zeroshot(runner, dataset, names, ["a photo of a {}."])
-               for dataset in (open_labelled(str(tmp_path / "folder")), open_labelled(shard), sets.cifar10(binary))]
+    results = [
+        evaluate_zeroshot(runner, dataset, names, ["a photo of a {}."])
+        for dataset in (open_labelled(str(tmp_path / "folder")), open_labelled(shard), sets.cifar10(binary))
+    ]
     scores = [{key: result[key] for key in ("top1", "top5", "mean_per_class", "images")} for result in results]
     assert scores[0] == scores[1] == scores[2]
     assert scores[0]["images"] == len(data) and 0 < scores[0]["top1"] < 100

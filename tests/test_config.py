@@ -1,4 +1,5 @@
 """Configuration: every file loads and builds, every mistake is named."""
+
 import glob
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def test_base_is_complete_and_holds_the_defaults():
     assert written["data"]["augment"] == defaults["data"]["augment"]
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if not path.endswith("base.yaml")],
-                         ids=lambda path: Path(path).stem)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if not path.endswith("base.yaml")], ids=lambda path: Path(path).stem
+)
 def test_other_configs_state_only_differences(path):
     def repeated(changes, base, prefix=""):
         for key, value in changes.items():
@@ -57,8 +59,10 @@ def test_a_preset_fills_the_keys_that_are_not_given():
 
 
 def test_overrides_win_and_keep_their_types():
-    config = load_config(str(CONFIGS / "demo.yaml"),
-                         ["train.batch_size=7", "train.lr=5e-4", "data.augment.crop_scale=[0.5,1]", "device=cpu"])
+    config = load_config(
+        str(CONFIGS / "demo.yaml"),
+        ["train.batch_size=7", "train.lr=5e-4", "data.augment.crop_scale=[0.5,1]", "device=cpu"],
+    )
     assert (config.train.batch_size, config.train.lr, config.device) == (7, 5e-4, "cpu")
     assert config.data.augment.crop_scale == (0.5, 1.0)
 
@@ -68,24 +72,27 @@ def test_round_trip():
     assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
 
 
-@pytest.mark.parametrize("override, words", [
-    ("train.bach_size=8", ["train.bach_size", "train.batch_size"]),
-    ("trian.lr=1", ["trian", "train.lr"]),
-    ("train.batch_size=0", ["train.batch_size", "0", "at least 1"]),
-    ("train.batch_size=many", ["train.batch_size", "'many'", "int"]),
-    ("train.batch_size=true", ["train.batch_size", "True"]),
-    ("loss.delta=1.5", ["loss.delta", "1.5", "0 to 1"]),
-    ("loss.r1=0.9", ["loss.r1", "loss.r2"]),
-    ("loss.source=labels", ["loss.source", "'labels'", "logits, cosine or probs"]),
-    ("model.text_heads=5", ["model.text_heads", "5", "divide", "128"]),
-    ("model.text_layers=6", ["model.text_layers", "6", "multiple of 4"]),
-    ("data.augment.crop_scale=[0.2]", ["data.augment.crop_scale", "2 numbers"]),
-    ("data.augment.crop_scale=[0.9,0.2]", ["data.augment.crop_scale", "low <= high"]),
-    ("device=tpu", ["device", "'tpu'", "cpu"]),
-    ("model.name=lightclip_resnet19", ["lightclip_resnet19", "lightclip_resnet18"]),
-    ("train.lr", ["train.lr", "key=value"]),
-    ("train=5", ["train", "5", "mapping"]),
-])
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("train.bach_size=8", ["train.bach_size", "train.batch_size"]),
+        ("trian.lr=1", ["trian", "train.lr"]),
+        ("train.batch_size=0", ["train.batch_size", "0", "at least 1"]),
+        ("train.batch_size=many", ["train.batch_size", "'many'", "int"]),
+        ("train.batch_size=true", ["train.batch_size", "True"]),
+        ("loss.delta=1.5", ["loss.delta", "1.5", "0 to 1"]),
+        ("loss.r1=0.9", ["loss.r1", "loss.r2"]),
+        ("loss.source=labels", ["loss.source", "'labels'", "logits, cosine or probs"]),
+        ("model.text_heads=5", ["model.text_heads", "5", "divide", "128"]),
+        ("model.text_layers=6", ["model.text_layers", "6", "multiple of 4"]),
+        ("data.augment.crop_scale=[0.2]", ["data.augment.crop_scale", "2 numbers"]),
+        ("data.augment.crop_scale=[0.9,0.2]", ["data.augment.crop_scale", "low <= high"]),
+        ("device=tpu", ["device", "'tpu'", "cpu"]),
+        ("model.name=lightclip_resnet19", ["lightclip_resnet19", "lightclip_resnet18"]),
+        ("train.lr", ["train.lr", "key=value"]),
+        ("train=5", ["train", "5", "mapping"]),
+    ],
+)
 def test_a_mistake_is_named_with_its_remedy(override, words):
     with pytest.raises(ValueError) as caught:
         load_config(str(CONFIGS / "demo.yaml"), [override])

@@ -1,4 +1,5 @@
 """The cost model: operations counted from graphs against counts by hand, and the arithmetic of collectives."""
+
 import math
 import subprocess
 import sys
@@ -36,11 +37,15 @@ def count(cell, *shapes):
     return matrix_flops(frontend_operators(cell, *(Tensor(np.zeros(shape, np.float32)) for shape in shapes)))
 
 
-@pytest.mark.parametrize("layer, shape, forward", [
-    (nn.Dense(7, 11), (5, 3, 7), 2 * 15 * 7 * 11),
-    (nn.Conv2d(6, 10, 3, 2, "pad", 1), (4, 6, 8, 8), 2 * 4 * 10 * 4 * 4 * 6 * 9),
-    (nn.Conv2d(6, 6, 3, 1, "pad", 1, group=6), (4, 6, 8, 8), 2 * 4 * 6 * 8 * 8 * 9),
-], ids=["dense", "convolution", "depthwise"])
+@pytest.mark.parametrize(
+    "layer, shape, forward",
+    [
+        (nn.Dense(7, 11), (5, 3, 7), 2 * 15 * 7 * 11),
+        (nn.Conv2d(6, 10, 3, 2, "pad", 1), (4, 6, 8, 8), 2 * 4 * 10 * 4 * 4 * 6 * 9),
+        (nn.Conv2d(6, 6, 3, 1, "pad", 1, group=6), (4, 6, 8, 8), 2 * 4 * 6 * 8 * 8 * 9),
+    ],
+    ids=["dense", "convolution", "depthwise"],
+)
 def test_a_layer_costs_once_forward_and_twice_backward(layer, shape, forward):
     assert count(layer, shape) == forward
     assert count(Gradients(layer), shape) == 3 * forward
@@ -77,7 +82,9 @@ def test_sixteen_cards_in_two_nodes_by_hand():
     assert cost.gather_time == pytest.approx(2 * features * (1 / 2 + 14 / 10) / 1e9)
     assert cost.reduction_time == pytest.approx(2 * gradients * (7 / 8 / 10 + 1 / 2 / 8 / 2) / 1e9)
     assert cost.slowest == pytest.approx(cost.compute + cost.gather_time + cost.reduction_time)
-    assert cost.fastest == pytest.approx(cost.compute + cost.gather_time + max(0, cost.reduction_time - cost.compute * 2 / 3))
+    assert cost.fastest == pytest.approx(
+        cost.compute + cost.gather_time + max(0, cost.reduction_time - cost.compute * 2 / 3)
+    )
 
 
 def test_more_cards_cost_more():
@@ -88,6 +95,11 @@ def test_more_cards_cost_more():
 
 
 def test_bad_numbers_end_in_one_line():
-    done = subprocess.run([sys.executable, SCRIPT, "--hccs", "0"], capture_output=True, text=True, check=False,
-                          env={"PYTHONPATH": str(SCRIPT.parents[1]), "PATH": ""})
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--hccs", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(SCRIPT.parents[1]), "PATH": ""},
+    )
     assert done.returncode == 2 and done.stderr == "error: --hccs: 0.0 is not possible; use a positive number\n"

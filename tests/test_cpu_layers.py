@@ -1,4 +1,5 @@
 """The CPU backend's training forms against the plain forms: same values, same gradients."""
+
 import numpy as np
 import pytest
 

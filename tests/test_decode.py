@@ -1,4 +1,5 @@
 """Decoding of pictures of every kind, and the rules for those that cannot be used."""
+
 import io
 
 import numpy as np
@@ -24,10 +25,19 @@ def mean_difference(a, b):
     return np.abs(a.astype(float) - b.astype(float)).mean()
 
 
-@pytest.mark.parametrize("format, mode, options, tolerance", [
-    ("JPEG", "RGB", {"quality": 95}, 2), ("JPEG", "RGB", {"progressive": True, "quality": 95}, 2), ("JPEG", "CMYK", {"quality": 95}, 4),
-    ("PNG", "RGB", {}, 0), ("PNG", "P", {}, 40), ("WEBP", "RGB", {"lossless": True}, 0), ("GIF", "P", {}, 40), ("BMP", "RGB", {}, 0),
-])
+@pytest.mark.parametrize(
+    "format, mode, options, tolerance",
+    [
+        ("JPEG", "RGB", {"quality": 95}, 2),
+        ("JPEG", "RGB", {"progressive": True, "quality": 95}, 2),
+        ("JPEG", "CMYK", {"quality": 95}, 4),
+        ("PNG", "RGB", {}, 0),
+        ("PNG", "P", {}, 40),
+        ("WEBP", "RGB", {"lossless": True}, 0),
+        ("GIF", "P", {}, 40),
+        ("BMP", "RGB", {}, 0),
+    ],
+)
 def test_formats_and_colour_models(format, mode, options, tolerance):
     assert mean_difference(open_and_decode(encode(PIXELS, format, mode, **options)), PIXELS) <= tolerance
 
@@ -43,7 +53,9 @@ def test_sixteen_bits_are_scaled():
     deep = (np.arange(64 * 64, dtype=np.uint16) * 16).reshape(64, 64)
     buffer = io.BytesIO()
     Image.fromarray(deep).save(buffer, "PNG")
-    np.testing.assert_array_equal(open_and_decode(buffer.getvalue()), np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2))
+    np.testing.assert_array_equal(
+        open_and_decode(buffer.getvalue()), np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2)
+    )
 
 
 def test_transparency_lies_on_white():
@@ -75,7 +87,9 @@ def test_of_an_animation_the_first_frame(format):
 def test_exif_rotation(format, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]     # Pillow's transposition of the upright picture
+    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[
+        orientation
+    ]  # Pillow's transposition of the upright picture
     stored = Image.fromarray(PIXELS)
     stored = stored if undo is None else stored.transpose(undo)
     found = open_and_decode(encode(np.asarray(stored), format, exif=exif, quality=95))
@@ -107,9 +121,9 @@ def test_a_draft_is_close_and_lasts_until_the_next():
     draft = EncodedImage(encode(PIXELS, quality=90)).draft(1)
     kept = draft.copy()
     EncodedImage(encode(PIXELS[::-1], quality=90)).draft(1)
-    assert mean_difference(draft, kept) > 10             # the memory is shared: `augment` copies before it decodes again
+    assert mean_difference(draft, kept) > 10  # the memory is shared: `augment` copies before it decodes again
     large = EncodedImage(encode(picture(0, 1500, 1500), quality=50))
-    assert mean_difference(large.draft(1), large.decode()) < 1      # too large for the shared memory
+    assert mean_difference(large.draft(1), large.decode()) < 1  # too large for the shared memory
 
 
 def test_data_after_the_end_do_no_harm():
@@ -141,7 +155,7 @@ def test_rules_for_bad_pictures(name):
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF"])
 def test_decompression_bombs_are_refused_by_their_header(format, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)     # for making them; the decoder has its own limit
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # for making them; the decoder has its own limit
     data = encode(np.zeros((9000, 9000), np.uint8), format, "L")
     monkeypatch.undo()
     monkeypatch.setattr(decode, "pillow_to_rgb", lambda image: pytest.fail("decoded"))

@@ -1,4 +1,5 @@
 """Demo data: same bytes for any number of workers, splits that do not leak, captions that identify their pictures."""
+
 import io
 import json
 import tarfile
@@ -13,6 +14,7 @@ from lightclip_ms.eval.caption_sets import CaptionShards
 from lightclip_ms.eval.labelled import LabelledShards
 from lightclip_ms.eval.prompts import load_class_names, load_templates
 from tests.demo_folder import SETTINGS, demo_folder
+
 
 @pytest.fixture(scope="module")
 def folder():
@@ -76,8 +78,11 @@ def test_captions_are_distinct_and_each_fits_one_picture(folder, name):
     assert len(set(dataset.captions)) == len(dataset) == SETTINGS.retrieval
     entries = read_split(folder, f"{name}.tar")
     for entry in entries:
-        said = [other["caption"] for other in entries if other is not entry
-                and entry["background"] == other["background"] and entry["emojis"] == other["emojis"]]
+        said = [
+            other["caption"]
+            for other in entries
+            if other is not entry and entry["background"] == other["background"] and entry["emojis"] == other["emojis"]
+        ]
         assert not said and entry["background"] in entry["caption"]
         assert all(e["noun"] in entry["caption"] for e in entry["emojis"])
     make = splits.val_samples if name == "val" else splits.unseen_samples
@@ -119,7 +124,7 @@ def test_pictures_show_their_background_and_their_emoji_where_the_caption_says(f
         shade = np.array(compose.BACKGROUNDS[entry["background"]])
         ink = np.abs(pixels - shade).max(axis=2) > 60  # well beyond the shade's own jitter and JPEG's noise
         assert np.median(np.abs(pixels[~ink] - shade)) <= 12
-        emoji, = entry["emojis"]
+        (emoji,) = entry["emojis"]
         if emoji["rotation"] != "upright" or ink.sum() < 30:
             continue
         rows, columns = np.nonzero(ink)

@@ -1,4 +1,5 @@
 """The documentation's links, files and commands exist."""
+
 import ast
 import re
 import subprocess
@@ -26,7 +27,9 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_are_named_exist(page):
-    named = re.findall(r"\b((?:scripts|configs|tests|benchmarks|lightclip_ms)/[\w/.-]*\.(?:py|sh|yaml))", page.read_text())
+    named = re.findall(
+        r"\b((?:scripts|configs|tests|benchmarks|lightclip_ms)/[\w/.-]*\.(?:py|sh|yaml))", page.read_text()
+    )
     missing = [name for name in named if not (ROOT / name).exists() and name != "configs/mine.yaml"]
     assert missing == []
 
@@ -40,7 +43,9 @@ def test_quoted_options_are_known_to_their_scripts():
     assert len(used) >= 3
     for script, options in used.items():
         if options - {"--help"}:
-            shown = subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, check=True)
+            shown = subprocess.run(
+                [sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, check=True
+            )
             assert not {option for option in options if option not in shown.stdout}, script
 
 

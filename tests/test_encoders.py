@@ -1,4 +1,5 @@
 """One contract for every image encoder: stage sizes, parameter counts, gradients, graph mode equal to PyNative mode."""
+
 import numpy as np
 import pytest
 
@@ -15,14 +16,25 @@ ENCODERS = {
     "swin_nano": ("swin_nano", 224, 512, {}, (48, 96, 192, 384), (4, 8, 16, 32), 7_111_754),
     "resnet18 96 px": ("resnet18", 96, 64, {"width": 16}, (16, 32, 64, 128), (4, 8, 16, 32), 759_512),
     "demo": (
-        "resnet18", 64, 128, {"width": 24, "depths": [1, 1, 1, 1], "last_stride": 1},
-        (24, 48, 96, 192), (4, 8, 16, 16), 830_036,
+        "resnet18",
+        64,
+        128,
+        {"width": 24, "depths": [1, 1, 1, 1], "last_stride": 1},
+        (24, 48, 96, 192),
+        (4, 8, 16, 16),
+        830_036,
     ),
     "mobilenet_v2 64 px": (
-        "mobilenet_v2", 64, 64, {"width_mult": 0.4, "last_stride": 1}, (16, 16, 40, 128), (4, 8, 16, 16), 381_120,
+        "mobilenet_v2",
+        64,
+        64,
+        {"width_mult": 0.4, "last_stride": 1},
+        (16, 16, 40, 128),
+        (4, 8, 16, 16),
+        381_120,
     ),
     "swin 64 px": ("swin_nano", 64, 64, SMALL_SWIN, (16, 32, 64, 128), (4, 8, 16, 32), 371396),
-}  # fmt: skip
+}
 SMALL = [name for name, case in ENCODERS.items() if case[1] < 224]
 
 

@@ -1,4 +1,5 @@
 """Names, the towers' interface, and what it refuses."""
+
 import dataclasses
 import subprocess
 import sys
@@ -11,9 +12,17 @@ from lightclip_ms.config import ModelConfig
 from lightclip_ms.factory import MODELS, create_model, preset
 
 TINY = ModelConfig(
-    name="lightclip_demo", image_encoder="resnet18", image_size=32, image_options={"width": 8}, embed_dim=16,
-    context_length=8, vocab_size=514, text_width=16, text_heads=2, text_layers=4,
-)  # fmt: skip
+    name="lightclip_demo",
+    image_encoder="resnet18",
+    image_size=32,
+    image_options={"width": 8},
+    embed_dim=16,
+    context_length=8,
+    vocab_size=514,
+    text_width=16,
+    text_heads=2,
+    text_layers=4,
+)
 SOT, EOT = 512, 513
 
 

@@ -1,4 +1,5 @@
 """What is drawn: curves from a run's records, maps of embeddings, and the part of a picture that the model sees."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +13,9 @@ from tests.data_files import picture
 
 def test_records_of_a_run_that_was_killed(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "epoch": 0, "loss": 3.0, "mlm": 1.0}\n{"step": 2, "epoch": 1, "loss": 2.0, "mlm": 1.0}\n{"st')
+    path.write_text(
+        '{"step": 1, "epoch": 0, "loss": 3.0, "mlm": 1.0}\n{"step": 2, "epoch": 1, "loss": 2.0, "mlm": 1.0}\n{"st'
+    )
     records = figures.read_metrics(str(path))
     assert [record["step"] for record in records] == [1, 2]
     figure = figures.loss_curves(records)
@@ -58,14 +61,19 @@ def test_heat_is_laid_over_the_right_corner():
 def test_figures_have_a_place_for_everything(tmp_path):
     pictures = [Image.fromarray(picture(number)) for number in range(3)]
     heat = np.eye(4)
-    figure = picture_grid.heatmap_figure(pictures, ["one", "two", "three"], [("CLIP", [heat] * 3), ("LightCLIP", [heat] * 3)])
+    figure = picture_grid.heatmap_figure(
+        pictures, ["one", "two", "three"], [("CLIP", [heat] * 3), ("LightCLIP", [heat] * 3)]
+    )
     assert len(figure.axes) == 9
     assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["picture", "CLIP", "LightCLIP"]
     assert [axis.get_xlabel() for axis in figure.axes[6:]] == ["one", "two", "three"]
     figure = picture_grid.matching_figure(Image.new("RGB", (320, 320)), "a cat", [WordMatch("cat", (1, 3), 0.5)], 4)
-    frame, = figure.axes[0].patches
+    (frame,) = figure.axes[0].patches
     assert (frame.get_x() // 80, frame.get_y() // 80) == (3, 1)
-    assert [text.get_text() for text in figure.axes[1].texts] == ["\N{BLACK SQUARE}", "cat   row 2, column 4   cosine +0.50"]
+    assert [text.get_text() for text in figure.axes[1].texts] == [
+        "\N{BLACK SQUARE}",
+        "cat   row 2, column 4   cosine +0.50",
+    ]
     figures.save_figure(figure, str(tmp_path / "match.png"))
 
 

@@ -1,4 +1,5 @@
 """The training-only fusion against its plain form: attention of every position, slots picked afterwards, in numpy."""
+
 import numpy as np
 import pytest
 
@@ -33,8 +34,11 @@ def test_heads_equal_fusing_everything_then_picking():
     image = [rng.standard_normal((N, patches, channels)) for patches, channels in zip(PATCHES, CHANNELS)]
     positions = np.array([[1, 3], [5, 2], [4, 0]], np.int32)
     rows = np.array([4, 0, 3, 1], np.int32)  # of 6 slots
-    got = heads(*(tuple(ms.Tensor(x.astype(np.float32)) for x in stages) for stages in (text, image)),
-                ms.Tensor(positions), ms.Tensor(rows))
+    got = heads(
+        *(tuple(ms.Tensor(x.astype(np.float32)) for x in stages) for stages in (text, image)),
+        ms.Tensor(positions),
+        ms.Tensor(rows),
+    )
     want = []
     for n in range(N):
         fused = [

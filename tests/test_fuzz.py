@@ -1,4 +1,5 @@
 """2,000 mutated records and archives: everything ends as a batch, a counted record or one clear error."""
+
 import numpy as np
 import pytest
 
@@ -17,9 +18,26 @@ RECORDS = 2000
 def seeds():
     """Small pictures of every kind, and things that are none."""
     small = picture(0, 24, 30)
-    kinds = [("JPEG", "RGB", {}), ("JPEG", "L", {}), ("JPEG", "CMYK", {}), ("JPEG", "RGB", {"progressive": True}), ("JPEG", "RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"}),
-             ("PNG", "RGB", {}), ("PNG", "RGBA", {}), ("PNG", "P", {}), ("PNG", "I;16", {}), ("WEBP", "RGB", {}), ("GIF", "P", {}), ("BMP", "RGB", {})]
-    return [encode(small, format, mode, **options) for format, mode, options in kinds] + [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"]
+    kinds = [
+        ("JPEG", "RGB", {}),
+        ("JPEG", "L", {}),
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("JPEG", "RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"}),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("PNG", "P", {}),
+        ("PNG", "I;16", {}),
+        ("WEBP", "RGB", {}),
+        ("GIF", "P", {}),
+        ("BMP", "RGB", {}),
+    ]
+    return [encode(small, format, mode, **options) for format, mode, options in kinds] + [
+        b"",
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF\0\0\0\0WEBP",
+    ]
 
 
 def mutate(data: bytes, rng) -> bytes:
@@ -39,11 +57,25 @@ def mutate(data: bytes, rng) -> bytes:
         elif kind == 4:
             data[at:at] = data[at : at + length]
         else:
-            data[at : at + 4] = bytes([[0, 0, 0, 0], [255, 255, 255, 255], [127, 255, 255, 255], [0, 0, 0, 1]][rng.integers(0, 4)])
+            data[at : at + 4] = bytes(
+                [[0, 0, 0, 0], [255, 255, 255, 255], [127, 255, 255, 255], [0, 0, 0, 1]][rng.integers(0, 4)]
+            )
     return bytes(data)
 
 
-CAPTIONS = [b"a dog", b"", b"\0\0", b"\xff\xfe\xfa", "ünï 🐶\u202e\u0000".encode(), b"a" * 100_000, b"&lt;" * 5000, b"\n\r\t", b"<|endoftext|>" * 40, b'"', b"'" * 300]
+CAPTIONS = [
+    b"a dog",
+    b"",
+    b"\0\0",
+    b"\xff\xfe\xfa",
+    "ünï 🐶\u202e\u0000".encode(),
+    b"a" * 100_000,
+    b"&lt;" * 5000,
+    b"\n\r\t",
+    b"<|endoftext|>" * 40,
+    b'"',
+    b"'" * 300,
+]
 
 
 def mutated_pairs():
@@ -72,8 +104,14 @@ def test_mutated_pictures_either_decode_or_are_bad_records():
 def test_an_epoch_over_mutated_records(kind, tmp_path, monkeypatch):
     monkeypatch.setattr("lightclip_ms.data.text_augment.find_wordnet", lambda folder: None)
     if kind == "tar":
-        path = write_tar(tmp_path / "fuzz.tar", [(f"{i:04d}.{ending}", data) for i, pair in enumerate(mutated_pairs())
-                                                 for ending, data in zip(("jpg", "txt"), pair)])
+        path = write_tar(
+            tmp_path / "fuzz.tar",
+            [
+                (f"{i:04d}.{ending}", data)
+                for i, pair in enumerate(mutated_pairs())
+                for ending, data in zip(("jpg", "txt"), pair)
+            ],
+        )
     else:
         rows = [["filepath", "title"]]
         for i, (image, caption) in enumerate(mutated_pairs()):
@@ -94,8 +132,17 @@ def test_an_epoch_over_mutated_records(kind, tmp_path, monkeypatch):
 
 
 def test_mutated_archives(tmp_path):
-    originals = [open(write_tar(tmp_path / f"{format}.tar", [(f"{'long/' * 30}{i}.{ending}", b"x" * 40) for i in range(3) for ending in ("jpg", "txt")],
-                                format), "rb").read() for format in range(1, 3)]
+    originals = [
+        open(
+            write_tar(
+                tmp_path / f"{format}.tar",
+                [(f"{'long/' * 30}{i}.{ending}", b"x" * 40) for i in range(3) for ending in ("jpg", "txt")],
+                format,
+            ),
+            "rb",
+        ).read()
+        for format in range(1, 3)
+    ]
     outcomes = set()
     path = tmp_path / "mutated.tar"
     for i in range(300):

@@ -1,4 +1,5 @@
 """Grad-CAM against gradients worked out by hand and by differences, and the matching of words to patches."""
+
 import numpy as np
 import pytest
 from mindspore import Tensor, ops
@@ -69,7 +70,12 @@ def test_words_go_to_the_patches_that_look_like_them():
     chosen = [4, 0, 8, 2]
     words = patches[chosen] @ projection.T * 3
     found = match_words(patches, words, list("abcd"), projection)
-    assert [(match.word, match.patch) for match in found] == [("a", (1, 1)), ("b", (0, 0)), ("c", (2, 2)), ("d", (0, 2))]
+    assert [(match.word, match.patch) for match in found] == [
+        ("a", (1, 1)),
+        ("b", (0, 0)),
+        ("c", (2, 2)),
+        ("d", (0, 2)),
+    ]
     assert all(match.cosine == pytest.approx(1) for match in found)
     more_words = np.concatenate([words, rng.normal(size=(8, 6))])
     found = match_words(patches, more_words, list("abcdefghijkl"), projection)

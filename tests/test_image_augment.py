@@ -1,4 +1,5 @@
 """Distributions of the augmentation's parameters, the pixels they make, and the transforms around them."""
+
 import colorsys
 import dataclasses
 import math
@@ -12,7 +13,16 @@ from benchmarks.side_by_side import side_by_side
 from lightclip_ms.config import AugmentConfig
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.image_augment import (
-    Augmentation, Crop, Jitter, augment, augment_pixels, colour_matrix, draw_augmentation, draw_crop, draw_jitter, resize_crop,
+    Augmentation,
+    Crop,
+    Jitter,
+    augment,
+    augment_pixels,
+    colour_matrix,
+    draw_augmentation,
+    draw_crop,
+    draw_jitter,
+    resize_crop,
 )
 from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD, TrainTransform, eval_transform, train_transform
@@ -87,7 +97,13 @@ def test_probabilities_and_blur():
     assert is_share(sum(a.flip for a in parameters), 0.5)
     assert is_share(sum(a.flip and a.grayscale and a.jitter is None for a in parameters), 0.5 * 0.2 * 0.2)
     assert is_uniform([a.sigma for a in parameters if a.sigma], 0.1, 2.0)
-    never = drawn(dataclasses.replace(CONFIG, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0, flip_p=0.0, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0)), 50, 50)
+    never = drawn(
+        dataclasses.replace(
+            CONFIG, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0, flip_p=0.0, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0)
+        ),
+        50,
+        50,
+    )
     assert set(never) == {Augmentation(Crop(0, 0, 50, 50), None, False, 0.0, False)}
 
 
@@ -115,7 +131,9 @@ def test_one_matrix_equals_the_chain_of_operations():
         small = resize_crop(pixels, Crop(0, 0, 60, 80), 64)
         assert abs(found - np.clip(chain(small, jitter), 0, 255)).max() <= 1
         grey = colour_matrix(jitter, True, pixels.mean((0, 1)))
-        np.testing.assert_allclose(pixels @ grey[:, :3].T + grey[:, 3], (expected @ LUMA)[..., None].repeat(3, -1), atol=1e-9)
+        np.testing.assert_allclose(
+            pixels @ grey[:, :3].T + grey[:, 3], (expected @ LUMA)[..., None].repeat(3, -1), atol=1e-9
+        )
 
 
 def test_hue_turns_colours_as_hsv_does():
@@ -159,7 +177,7 @@ def test_reduced_decoding_changes_little():
     pixels = picture(4, 600, 800)
     image = EncodedImage(encode(pixels, quality=92))
     parameters = Augmentation(Crop(20, 100, 540, 640), None, False, 0.0, False)
-    found = augment(image, parameters, 128)                          # decoded at a quarter
+    found = augment(image, parameters, 128)  # decoded at a quarter
     wanted = np.asarray(Image.fromarray(pixels).resize((128, 128), Image.BILINEAR, box=(100, 20, 740, 560)))
     assert np.abs(found.astype(float) - wanted).mean() < 2
 
@@ -214,7 +232,10 @@ def test_transforms_take_pillow_images_and_bytes():
 
 def test_the_whole_augmentation_looks_like_a_chain_of_pillow_operations():
     photos = [photo(seed) for seed in range(8)]
-    no_colour, no_hue = dataclasses.replace(CONFIG, jitter_p=0.0), dataclasses.replace(CONFIG, jitter=(0.4, 0.4, 0.4, 0.0))
+    no_colour, no_hue = (
+        dataclasses.replace(CONFIG, jitter_p=0.0),
+        dataclasses.replace(CONFIG, jitter=(0.4, 0.4, 0.4, 0.0)),
+    )
     differences = [side_by_side(photos, 224, config)[1] for config in (no_colour, no_hue, CONFIG)]
     # Of 255: rounding, then what Pillow clips between operations, then hue, which differs on purpose.
     assert differences[0] < 0.8 and differences[1] < 1.5 and differences[2] < 3.5, differences

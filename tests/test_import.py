@@ -1,4 +1,5 @@
 """Importing the package is silent, leaves nothing behind, and prepares the process without overruling the user."""
+
 import os
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from lightclip_ms import backend
 
 
 def run(code: str, folder, **environ) -> subprocess.CompletedProcess:
-    clean = {name: value for name, value in os.environ.items()
-             if name not in ("GLOG_v", "MS_OM_PATH", "ONEDNN_MAX_CPU_ISA")}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False,
-                          env={**clean, **environ})
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("GLOG_v", "MS_OM_PATH", "ONEDNN_MAX_CPU_ISA")
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False, env={**clean, **environ}
+    )
 
 
 def test_import_prints_nothing_loads_no_mindspore_and_leaves_no_files(tmp_path):
@@ -22,9 +25,11 @@ def test_import_prints_nothing_loads_no_mindspore_and_leaves_no_files(tmp_path):
 
 
 def test_a_model_used_at_module_level_prints_nothing_at_exit(tmp_path):
-    code = ("import lightclip_ms; from lightclip_ms.config import ModelConfig\n"
-            "model = lightclip_ms.create_model(lightclip_ms.factory.preset('lightclip_demo'))\n"
-            "print(model.text.width)")
+    code = (
+        "import lightclip_ms; from lightclip_ms.config import ModelConfig\n"
+        "model = lightclip_ms.create_model(lightclip_ms.factory.preset('lightclip_demo'))\n"
+        "print(model.text.width)"
+    )
     done = run(code, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "128\n", "")
     assert os.listdir(tmp_path) == []
@@ -39,8 +44,12 @@ def test_convolutions_are_capped_only_where_the_processor_needs_it(monkeypatch, 
 
 
 def test_what_the_user_set_stays(tmp_path):
-    done = run("import os, lightclip_ms; print(os.environ['GLOG_v'], os.environ['MS_OM_PATH'])", tmp_path, GLOG_v="1",
-               MS_OM_PATH="mine")
+    done = run(
+        "import os, lightclip_ms; print(os.environ['GLOG_v'], os.environ['MS_OM_PATH'])",
+        tmp_path,
+        GLOG_v="1",
+        MS_OM_PATH="mine",
+    )
     assert done.stdout == "1 mine\n"
 
 

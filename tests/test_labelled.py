@@ -1,4 +1,5 @@
 """Labelled sets: folders and shards, their order of classes, and the messages for broken ones."""
+
 import numpy as np
 import pytest
 
@@ -31,15 +32,27 @@ def test_names_are_matched_to_folders_by_name_tab_or_order(tmp_path):
     assert match_classes(dataset, ["first", "second"]) == ["first", "second"]
     assert match_classes(dataset, ["n02\tsecond", "n01\tfirst", "n03\tthird"]) == ["first", "second"]
     assert match_classes(dataset, ["n02", "n01"]) == ["n01", "n02"]
-    for names, words in ((["one"], "1 class names for 2 classes"), (["n01\tfirst"], "n02<TAB>name"),
-                         (["a", "b", "c"], "3 class names for 2"), (["x", "n01"], "'n01' stands in the place of folder 'n02'")):
+    for names, words in (
+        (["one"], "1 class names for 2 classes"),
+        (["n01\tfirst"], "n02<TAB>name"),
+        (["a", "b", "c"], "3 class names for 2"),
+        (["x", "n01"], "'n01' stands in the place of folder 'n02'"),
+    ):
         with pytest.raises(ValueError, match=words):
             match_classes(dataset, names)
 
 
 def test_shards(tmp_path):
-    path = write_tar(tmp_path / "a.tar", [("1.png", picture("red")), ("1.cls", b"2\n"), ("2.jpg", picture("blue")),
-                                          ("2.cls", b"0"), ("3.png", picture("red"))])
+    path = write_tar(
+        tmp_path / "a.tar",
+        [
+            ("1.png", picture("red")),
+            ("1.cls", b"2\n"),
+            ("2.jpg", picture("blue")),
+            ("2.cls", b"0"),
+            ("3.png", picture("red")),
+        ],
+    )
     dataset = open_labelled(path)
     assert isinstance(dataset, LabelledShards) and dataset.labels.tolist() == [2, 0]
     assert dataset.read(1) == picture("blue") and dataset.key(1) == f"{path}: 2"
@@ -50,21 +63,30 @@ def test_shards(tmp_path):
         match_classes(dataset, ["a", "b"])
 
 
-@pytest.mark.parametrize("members, words", [
-    ([("1.png", b"x"), ("1.cls", b"cat")], r"1\.cls: expected a class index.*cat"),
-    ([("1.png", b"x"), ("2.cls", b"1")], "no image .* with a .cls"),
-])
+@pytest.mark.parametrize(
+    "members, words",
+    [
+        ([("1.png", b"x"), ("1.cls", b"cat")], r"1\.cls: expected a class index.*cat"),
+        ([("1.png", b"x"), ("2.cls", b"1")], "no image .* with a .cls"),
+    ],
+)
 def test_bad_shards(tmp_path, members, words):
     with pytest.raises(ValueError, match=words):
         open_labelled(write_tar(tmp_path / "a.tar", members))
 
 
 def test_a_cut_shard_is_no_test_set(tmp_path):
-    members = [(name, data) for number in range(5) for name, data in ((f"{number}.png", picture("red")), (f"{number}.cls", b"0"))]
+    members = [
+        (name, data)
+        for number in range(5)
+        for name, data in ((f"{number}.png", picture("red")), (f"{number}.cls", b"0"))
+    ]
     path = write_tar(tmp_path / "a.tar", members)
     with open(path, "r+b") as file:
         file.truncate(4000)
-    with pytest.raises(ValueError, match=r"a.tar: readable up to byte .* of 4000: damaged or truncated tar; copy the shard again"):
+    with pytest.raises(
+        ValueError, match=r"a.tar: readable up to byte .* of 4000: damaged or truncated tar; copy the shard again"
+    ):
         open_labelled(path)
 
 

@@ -1,4 +1,5 @@
 """Rooms may import only from rooms below them, so that mathematics knows nothing of files, ranks or configurations."""
+
 import ast
 from pathlib import Path
 
@@ -22,7 +23,11 @@ def imports(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lightclip_ms":
-            names |= {f"{node.module}.{item.name}" for item in node.names} if node.module == "lightclip_ms" else {node.module}
+            names |= (
+                {f"{node.module}.{item.name}" for item in node.names}
+                if node.module == "lightclip_ms"
+                else {node.module}
+            )
         elif isinstance(node, ast.Import):
             names |= {item.name for item in node.names if item.name.startswith("lightclip_ms.")}
     return names
@@ -42,9 +47,14 @@ def test_a_room_imports_only_from_below(room):
 
 
 def test_only_parallel_and_the_norm_over_cards_use_collectives():
-    users = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")
-             if any(word in path.read_text(encoding="utf-8") for word in ("ops.AllReduce", "ops.AllGather", "mindspore.communication",
-                                                                           "import communication"))]
+    users = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(
+            word in path.read_text(encoding="utf-8")
+            for word in ("ops.AllReduce", "ops.AllGather", "mindspore.communication", "import communication")
+        )
+    ]
     assert users == ["parallel.py"]
 
 

@@ -1,4 +1,5 @@
 """Instance alignment against the float64 oracle: values and gradients, in one compiled graph for all phases."""
+
 from functools import cache
 
 import mindspore as ms
@@ -27,15 +28,22 @@ def compiled(delta, source):
 def value_and_grad(phase, arrays, offset=0, delta=0.2, source="logits"):
     """Loss and its gradients for (image, text, scale, all_image, all_text)."""
     value, gradients = compiled(delta, source)(
-        *[Tensor(array) for array in arrays], Tensor(phase, ms.int32), Tensor(offset, ms.int32))
+        *[Tensor(array) for array in arrays], Tensor(phase, ms.int32), Tensor(offset, ms.int32)
+    )
     return value.asnumpy(), [gradient.asnumpy() for gradient in gradients]
 
 
-@pytest.mark.parametrize("rows, columns, offset, scale", [
-    (4, 4, 0, 14.3), (2, 6, 4, 5.0), (3, 3, 0, 100.0), (1, 2, 1, 1.0), (1, 1, 0, 14.3)])
+@pytest.mark.parametrize(
+    "rows, columns, offset, scale", [(4, 4, 0, 14.3), (2, 6, 4, 5.0), (3, 3, 0, 100.0), (1, 2, 1, 1.0), (1, 1, 0, 14.3)]
+)
 def test_value_and_gradient_equal_the_oracle(rows, columns, offset, scale):
-    arrays = [features(0, rows, 5), features(1, rows, 5), np.array(scale), features(2, columns, 5),
-              features(3, columns, 5)]
+    arrays = [
+        features(0, rows, 5),
+        features(1, rows, 5),
+        np.array(scale),
+        features(2, columns, 5),
+        features(3, columns, 5),
+    ]
     for phase in PHASES:
         value, gradients = value_and_grad(phase, arrays, offset)
         fixed = oracles.instance_targets(*arrays, phase, offset=offset)
@@ -115,7 +123,8 @@ def test_mean_over_cards_is_the_whole_batch():
     image, text, scale, cards = features(0, 6, 5), features(1, 6, 5), np.array(9.0), 3
     for phase in PHASES:
         whole, (whole_image, whole_text, whole_scale, *whole_all) = value_and_grad(
-            phase, [image, text, scale, image, text])
+            phase, [image, text, scale, image, text]
+        )
         value, gradient_image, gradient_text, gradient_scale = 0.0, np.zeros((6, 5)), np.zeros((6, 5)), 0.0
         for rank in range(cards):
             rows = slice(2 * rank, 2 * rank + 2)
@@ -148,8 +157,12 @@ class Loss(nn.Cell):
 
 def test_a_new_phase_does_not_recompile_and_eager_agrees():
     image, text = features(0, 4, 5), features(1, 4, 5)
-    expected = [oracles.instance_loss(image, text, 10.0, image, text, oracles.instance_targets(
-        image, text, 10.0, image, text, phase)) for phase in PHASES]
+    expected = [
+        oracles.instance_loss(
+            image, text, 10.0, image, text, oracles.instance_targets(image, text, 10.0, image, text, phase)
+        )
+        for phase in PHASES
+    ]
     mode = ms.get_context("mode")
     try:
         ms.set_context(mode=ms.GRAPH_MODE)

@@ -1,4 +1,5 @@
 """Masked language modelling against the float64 oracle, value and gradient."""
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def test_value_and_gradient_equal_the_oracle():
     logits, labels, weights = batch()
     value, gradient = value_and_grad(logits, labels, weights)
     assert value == pytest.approx(oracles.mlm_loss(logits, labels, weights), rel=1e-10)
-    expected, = oracles.gradient(lambda logits: oracles.mlm_loss(logits, labels, weights), logits)
+    (expected,) = oracles.gradient(lambda logits: oracles.mlm_loss(logits, labels, weights), logits)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-8)
     assert not gradient[weights == 0].any()
 

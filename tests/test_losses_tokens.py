@@ -1,4 +1,5 @@
 """Token alignment against the float64 oracle, value and gradient."""
+
 from functools import cache
 
 import mindspore as ms
@@ -42,7 +43,8 @@ def test_value_and_gradient_equal_the_oracle(normalizer, patches, length):
     value, gradients = value_and_grad(image, text, valid, normalizer)
     assert value == pytest.approx(oracles.token_alignment_loss(image, text, valid, normalizer), rel=1e-10)
     expected = oracles.gradient(
-        lambda image, text: oracles.token_alignment_loss(image, text, valid, normalizer), image, text)
+        lambda image, text: oracles.token_alignment_loss(image, text, valid, normalizer), image, text
+    )
     for found, wanted in zip(gradients, expected):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-8)
     assert not gradients[0][3].any() and not gradients[1][~valid].any()
@@ -94,7 +96,8 @@ def test_eager_half_precision():
     found = losses.token_alignment_loss(Tensor(image), Tensor(text), Tensor(valid))
     assert found.dtype == ms.float32
     assert found.asnumpy() == pytest.approx(
-        oracles.token_alignment_loss(image.astype(float), text.astype(float), valid, "sample"), rel=1e-5)
+        oracles.token_alignment_loss(image.astype(float), text.astype(float), valid, "sample"), rel=1e-5
+    )
 
 
 def test_word_mask_is_strictly_between_first_sot_and_first_eot():

@@ -1,4 +1,5 @@
 """Masking of words: what may be masked, how many, how often each fate, and independence of the other texts."""
+
 import math
 
 import numpy as np
@@ -51,14 +52,14 @@ def test_fates_are_80_10_10_and_positions_uniform():
     real = weights > 0
     rows = np.nonzero(real)[0]
     now, was = masked[rows, positions[real]], labels[real]
-    n = len(now)                                            # 24,000: standard deviation of a share is below 0.0026
+    n = len(now)  # 24,000: standard deviation of a share is below 0.0026
     assert n == 24000
     assert abs((now == MASK).mean() - 0.8) < 0.013
     replaced = (now != MASK) & (now != was)
     assert abs(replaced.mean() - 0.1) < 0.01
     assert abs((now == was).mean() - 0.1) < 0.01
     assert now[replaced].max() < SOT and now[replaced].min() >= 0
-    assert abs(now[replaced].mean() - (SOT - 1) / 2) < 30   # standard deviation of the mean: 6
+    assert abs(now[replaced].mean() - (SOT - 1) / 2) < 30  # standard deviation of the mean: 6
     counts = np.bincount(positions[real], minlength=42)[1:41]
     assert abs(counts / n - 1 / 40).max() < 0.005
 

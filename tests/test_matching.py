@@ -1,4 +1,5 @@
 """The host-side matching: exact, never wrong in silence, and never fatal to the graph that calls it."""
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -86,7 +87,8 @@ def loss_of(tokens, words, valid):
 
 def token_batch(pairs):
     return [Tensor(rng.normal(size=(pairs, size, 6)).astype(np.float32)) for size in (4, 5)] + [
-        Tensor(np.ones((pairs, 5), bool))]
+        Tensor(np.ones((pairs, 5), bool))
+    ]
 
 
 def test_nan_stops_clearly_and_the_graph_survives():
@@ -119,8 +121,13 @@ def test_a_smaller_batch_leaves_no_stale_rows():
     step = ms.jit(loss_of)
     tokens, words, valid = token_batch(6)
     step(tokens, words, valid)
-    whole = [oracles.token_alignment_loss(*[part.asnumpy().astype(kind)[rows] for part, kind in zip(
-        (tokens, words, valid), (float, float, bool))], "sample") for rows in (slice(0, 2), slice(2, 6))]
+    whole = [
+        oracles.token_alignment_loss(
+            *[part.asnumpy().astype(kind)[rows] for part, kind in zip((tokens, words, valid), (float, float, bool))],
+            "sample",
+        )
+        for rows in (slice(0, 2), slice(2, 6))
+    ]
     assert step(tokens[:2], words[:2], valid[:2]).asnumpy() == pytest.approx(whole[0], rel=1e-5)
     assert step(tokens[2:], words[2:], valid[2:]).asnumpy() == pytest.approx(whole[1], rel=1e-5)
 

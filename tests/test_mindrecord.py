@@ -1,4 +1,5 @@
 """MindRecord files: random access against MindSpore's own reader, and files that are damaged or of another kind."""
+
 import os
 import shutil
 
@@ -26,7 +27,10 @@ def folder(tmp_path_factory):
     original, mindrecord._PAGE_SIZE = mindrecord._PAGE_SIZE, 1 << 17
     first = 0
     for number, count in enumerate(COUNTS):
-        assert write_mindrecord(str(root / f"{number}.mindrecord"), (made_up(i) for i in range(first, first + count))) == count
+        assert (
+            write_mindrecord(str(root / f"{number}.mindrecord"), (made_up(i) for i in range(first, first + count)))
+            == count
+        )
         first += count
     mindrecord._PAGE_SIZE = original
     return root
@@ -42,7 +46,9 @@ def test_every_record_in_any_order(folder):
     assert isinstance(source, MindRecordPairs) and len(source) == 221 and source.shard_sizes.tolist() == COUNTS
     for index in np.random.default_rng(0).permutation(221).tolist():
         assert source.read(index) == made_up(index)[1]
-    assert source.key(150) == f"{folder}/1.mindrecord: shard: 150" and source.key(220).endswith("2.mindrecord: shard: 220")
+    assert source.key(150) == f"{folder}/1.mindrecord: shard: 150" and source.key(220).endswith(
+        "2.mindrecord: shard: 220"
+    )
 
 
 def test_mindspore_reads_the_same(folder):
@@ -80,7 +86,7 @@ def test_damage_is_a_bad_record_not_an_exception(folder, tmp_path):
     source = MindRecordPairs(str(path))
     data = bytearray(path.read_bytes())
     for offset, _ in source._spans[0][:10].tolist():
-        data[offset + 8] ^= 0x40                     # the first column's length
+        data[offset + 8] ^= 0x40  # the first column's length
     path.write_bytes(data)
     for index in range(10):
         with pytest.raises(BadRecord, match="damaged MindRecord row"):

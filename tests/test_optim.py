@@ -1,4 +1,5 @@
 """Learning rate by hand, AdamW against a float64 oracle."""
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -7,9 +8,18 @@ from mindspore import Parameter, Tensor
 from lightclip_ms.train.optim import AdamW, is_decayed, learning_rate
 
 
-@pytest.mark.parametrize("step, expected", [
-    (0, 0.2), (1, 0.4), (4, 1.0),  # 5 warm-up steps of 100
-    (5, 1.0), (52, 0.508267), (53, 0.491733), (99, 0.000273)])
+@pytest.mark.parametrize(
+    "step, expected",
+    [
+        (0, 0.2),
+        (1, 0.4),
+        (4, 1.0),  # 5 warm-up steps of 100
+        (5, 1.0),
+        (52, 0.508267),
+        (53, 0.491733),
+        (99, 0.000273),
+    ],
+)
 def test_learning_rate(step, expected):
     assert learning_rate(step, 100, 1.0, 0.05) == pytest.approx(expected, abs=1e-6)
 
@@ -19,8 +29,13 @@ def test_learning_rate_without_warm_up_starts_at_the_peak():
 
 
 def test_decay_is_for_matrices_only():
-    names = {"projection.weight": (2, 3), "projection.bias": (3,), "logit_scale": (1,), "norm.gamma": (3,),
-             "block.relative_bias": (9, 2)}
+    names = {
+        "projection.weight": (2, 3),
+        "projection.bias": (3,),
+        "logit_scale": (1,),
+        "norm.gamma": (3,),
+        "block.relative_bias": (9, 2),
+    }
     decayed = [name for name, shape in names.items() if is_decayed(Parameter(Tensor(np.ones(shape, np.float32)), name))]
     assert decayed == ["projection.weight"]
 

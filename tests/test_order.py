@@ -1,4 +1,5 @@
 """Every sample once over all cards, windows of shards, and the rule for the remainder."""
+
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ def test_samples_mix_within_a_window_only():
     order = epoch_order(sizes, 0, 0, 4) // 50
     seen = [set(order[start : start + 200].tolist()) for start in (0, 200, 400)]
     assert [len(shards) for shards in seen] == [4, 4, 4] and set.union(*seen) == set(range(12))
-    assert set(order[:20].tolist()) == seen[0]                       # mixed: the first few come from all four
+    assert set(order[:20].tolist()) == seen[0]  # mixed: the first few come from all four
     assert set.union(*({frozenset(epoch_order(sizes, 0, e, 4)[:200] // 50)} for e in range(5))) != {frozenset(seen[0])}
 
 

@@ -1,4 +1,5 @@
 """Pairs from CSV/TSV tables and from tar shards."""
+
 import os
 
 import pytest
@@ -33,37 +34,70 @@ def test_broken_rows_do_not_take_others_along(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"p")
     (tmp_path / "t.csv").write_bytes(
         b'filepath,title\r\na.jpg,one\na.jpg,"never closed\na.jpg,x,y\n\na.jpg,nul\x00 and \xff byte\n'
-        b'a.jpg,"Hello" she said\na.jpg,"two\nlines ""q"""\na.jpg,' + b"x" * 200_000 + b"\na.jpg,last")
+        b'a.jpg,"Hello" she said\na.jpg,"two\nlines ""q"""\na.jpg,' + b"x" * 200_000 + b"\na.jpg,last"
+    )
     source = open_pairs(str(tmp_path / "t.csv"))
     found = [source.read(i).caption for i in range(len(source))]
-    assert found == ["one", "never closed", "nul and \ufffd byte", "Hello she said", 'two\nlines "q"', "x" * 8192, "last"]
+    assert found == [
+        "one",
+        "never closed",
+        "nul and \ufffd byte",
+        "Hello she said",
+        'two\nlines "q"',
+        "x" * 8192,
+        "last",
+    ]
     assert source.report.counts == {"table row with a wrong number of fields": 1}
 
 
 def test_rows_that_repeat_picture_and_caption(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"p")
-    rows = [["id", "filepath", "title"], [1, "a.jpg", "one"], [2, "a.jpg", "two"], [3, "a.jpg", "one"], [4, "b.jpg", "one"]]
+    rows = [
+        ["id", "filepath", "title"],
+        [1, "a.jpg", "one"],
+        [2, "a.jpg", "two"],
+        [3, "a.jpg", "one"],
+        [4, "b.jpg", "one"],
+    ]
     source = open_pairs(write_table(tmp_path / "t.csv", rows))
-    assert [source.key(i) for i in range(len(source))] == [f"{tmp_path}/t.csv: row {n} ({name})" for n, name in
-                                                           ((1, "a.jpg"), (2, "a.jpg"), (3, "b.jpg"))]
+    assert [source.key(i) for i in range(len(source))] == [
+        f"{tmp_path}/t.csv: row {n} ({name})" for n, name in ((1, "a.jpg"), (2, "a.jpg"), (3, "b.jpg"))
+    ]
     assert source.report.counts == {"duplicate row": 1}
 
 
 def test_unusable_records_say_why(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.jpg").write_bytes(b"p")
-    rows = [["filepath", "title"], ["none.jpg", "x"], ["pipe", "x"], [".", "x"], ["a.jpg", " \t "], ["a\ud800.jpg".encode("utf-8", "replace").decode(), "x"]]
+    rows = [
+        ["filepath", "title"],
+        ["none.jpg", "x"],
+        ["pipe", "x"],
+        [".", "x"],
+        ["a.jpg", " \t "],
+        ["a\ud800.jpg".encode("utf-8", "replace").decode(), "x"],
+    ]
     source = open_pairs(write_table(tmp_path / "t.csv", rows))
     reasons = []
     for i in range(len(source)):
         with pytest.raises(BadRecord) as error:
             source.read(i)
         reasons.append(error.value.reason)
-    assert reasons == ["missing image file", "image path is no file", "image path is no file", "empty caption", "missing image file"]
+    assert reasons == [
+        "missing image file",
+        "image path is no file",
+        "image path is no file",
+        "empty caption",
+        "missing image file",
+    ]
 
 
 def test_tables_that_cannot_be_used(tmp_path):
-    for content, message in [("", "empty table"), ("filepath,title\n", "no row"), ("image,caption\na,b\n", "no column 'filepath'; found image, caption")]:
+    for content, message in [
+        ("", "empty table"),
+        ("filepath,title\n", "no row"),
+        ("image,caption\na,b\n", "no column 'filepath'; found image, caption"),
+    ]:
         (tmp_path / "t.csv").write_text(content)
         with pytest.raises(ValueError, match=message):
             open_pairs(str(tmp_path / "t.csv"))
@@ -77,7 +111,10 @@ def test_tables_that_cannot_be_used(tmp_path):
 
 def test_shards(tmp_path):
     write_tar(tmp_path / "0.tar", [("a.jpg", b"A"), ("a.txt", b"first"), ("b.jpg", b"B"), ("c.txt", b"lonely")])
-    write_tar(tmp_path / "1.tar", [("a.png", b"C"), ("a.json", b"{}"), ("a.txt", b"caf\xe9\x00\n"), ("d.webp", b"D"), ("d.txt", b"\0 ")])
+    write_tar(
+        tmp_path / "1.tar",
+        [("a.png", b"C"), ("a.json", b"{}"), ("a.txt", b"caf\xe9\x00\n"), ("d.webp", b"D"), ("d.txt", b"\0 ")],
+    )
     source = open_pairs(str(tmp_path))
     assert len(source) == 3 and source.shard_sizes.tolist() == [1, 2]
     assert source.read(0) == (b"A", "first") and source.read(1) == (b"C", "caf\ufffd")

@@ -1,4 +1,5 @@
 """Training batches: counting, determinism, resumption, bad records, and a clean end whatever happens."""
+
 import threading
 import time
 
@@ -12,7 +13,7 @@ from tests.data_files import encode, picture, write_table, write_tar
 
 WORDS = "red blue green small large dog cat bird tree house river stone cloud".split()
 TOKENIZER = Tokenizer(context_length=24, vocab_size=2048)
-SIZES = [9, 3, 17, 1, 10]                                # uneven shards, 40 samples
+SIZES = [9, 3, 17, 1, 10]  # uneven shards, 40 samples
 
 
 def caption(index):
@@ -27,7 +28,10 @@ def shards(tmp_path_factory):
     for shard, size in enumerate(SIZES):
         members = []
         for _ in range(size):
-            members += [(f"{index:03d}.jpg", encode(picture(index), quality=80)), (f"{index:03d}.txt", caption(index).encode())]
+            members += [
+                (f"{index:03d}.jpg", encode(picture(index), quality=80)),
+                (f"{index:03d}.txt", caption(index).encode()),
+            ]
             index += 1
         write_tar(folder / f"{shard}.tar", members)
     return str(folder / "{0..4}.tar")
@@ -43,7 +47,9 @@ def no_wordnet(monkeypatch):
 def no_threads_stay():
     yield
     deadline = time.monotonic() + 5
-    while (left := [t.name for t in threading.enumerate() if t.name.startswith("lightclip-data")]) and time.monotonic() < deadline:
+    while (
+        left := [t.name for t in threading.enumerate() if t.name.startswith("lightclip-data")]
+    ) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not left
 
@@ -55,7 +61,9 @@ def make(path, batch_size=4, workers=1, augment=AugmentConfig(), seed=0, rank=0,
 
 def by_sample(batches):
     """Sample index to everything that belongs to it."""
-    return {int(i): {name: batch[name][row] for name in batch} for batch in batches for row, i in enumerate(batch["index"])}
+    return {
+        int(i): {name: batch[name][row] for name in batch} for batch in batches for row, i in enumerate(batch["index"])
+    }
 
 
 def assert_same(first, second):
@@ -70,13 +78,20 @@ def test_batch_layout(shards):
     assert data.num_samples == 40 and data.steps_per_epoch == len(batches) == 10
     shapes = {name: (array.shape, array.dtype) for name, array in batches[0].items()}
     assert shapes == {
-        "image": ((4, 32, 32, 3), np.uint8), "text": ((4, 24), np.int32), "masked_text": ((4, 24), np.int32),
-        "mlm_positions": ((4, 4), np.int32), "mlm_labels": ((4, 4), np.int32), "mlm_weights": ((4, 4), np.float32), "index": ((4,), np.int32),
+        "image": ((4, 32, 32, 3), np.uint8),
+        "text": ((4, 24), np.int32),
+        "masked_text": ((4, 24), np.int32),
+        "mlm_positions": ((4, 4), np.int32),
+        "mlm_labels": ((4, 4), np.int32),
+        "mlm_weights": ((4, 4), np.float32),
+        "index": ((4,), np.int32),
     }
-    assert data.key(12) == f"{shards.replace('{0..4}', '2')}: 012" and data.keys(batches[0]["index"]) == [data.key(i) for i in batches[0]["index"]]
+    assert data.key(12) == f"{shards.replace('{0..4}', '2')}: 012" and data.keys(batches[0]["index"]) == [
+        data.key(i) for i in batches[0]["index"]
+    ]
     for sample, found in by_sample(batches).items():
         words = set(TOKENIZER.decode(found["text"]).split())
-        assert len(words & set(caption(sample).split())) >= 1                  # its own caption, augmented
+        assert len(words & set(caption(sample).split())) >= 1  # its own caption, augmented
         chosen = found["mlm_weights"] > 0
         assert chosen.any()
         np.testing.assert_array_equal(found["text"][found["mlm_positions"][chosen]], found["mlm_labels"][chosen])
@@ -86,7 +101,15 @@ def test_batch_layout(shards):
 
 
 def test_without_augmentation_the_picture_and_caption_come_through(shards):
-    plain = AugmentConfig(crop_scale=(1.0, 1.0), crop_ratio=(4 / 3, 4 / 3), jitter_p=0.0, grayscale_p=0.0, blur_p=0.0, flip_p=0.0, text_p=0.0)
+    plain = AugmentConfig(
+        crop_scale=(1.0, 1.0),
+        crop_ratio=(4 / 3, 4 / 3),
+        jitter_p=0.0,
+        grayscale_p=0.0,
+        blur_p=0.0,
+        flip_p=0.0,
+        text_p=0.0,
+    )
     for sample, found in by_sample(make(shards, augment=plain).epoch(0)).items():
         assert TOKENIZER.decode(found["text"]) == caption(sample)
         thumbnail = picture(sample)[::15, ::20].astype(float).mean((0, 1))
@@ -108,7 +131,13 @@ def test_workers_cards_and_batches_do_not_change_a_sample(shards):
     reference = by_sample(make(shards).epoch(1))
     assert len(reference) == 40
     runs = [by_sample(make(shards, workers=workers).epoch(1)) for workers in (2, 3, 4)]
-    runs += [{k: v for rank in range(2) for k, v in by_sample(make(shards, batch_size=10, rank=rank, world_size=2).epoch(1)).items()}]
+    runs += [
+        {
+            k: v
+            for rank in range(2)
+            for k, v in by_sample(make(shards, batch_size=10, rank=rank, world_size=2).epoch(1)).items()
+        }
+    ]
     for run in runs:
         assert run.keys() == reference.keys()
         for sample in run:
@@ -148,13 +177,21 @@ def test_bad_records_are_counted_and_replaced_alike_everywhere(tmp_path, caplog)
     path = with_bad_pictures(tmp_path, [b"", b"not a picture", encode(picture())[:400], encode(picture(0, 1, 1))])
     runs = []
     for workers, world in ((1, 1), (4, 1), (2, 3)):
-        together = [make(path, batch_size=12 // world, workers=workers, rank=rank, world_size=world) for rank in range(world)]
+        together = [
+            make(path, batch_size=12 // world, workers=workers, rank=rank, world_size=world) for rank in range(world)
+        ]
         batches = [list(data.epoch(0)) for data in together]
         assert {len(part) for part in batches} == {5}
-        joined = [{name: np.concatenate([part[step][name] for part in batches]) for name in batches[0][0]} for step in range(5)]
+        joined = [
+            {name: np.concatenate([part[step][name] for part in batches]) for name in batches[0][0]}
+            for step in range(5)
+        ]
         runs.append(joined)
         assert sum((data.skipped for data in together), start=type(together[0].skipped)()) == {
-            "empty image file": 1, "undecodable image": 2, "image too small": 1}
+            "empty image file": 1,
+            "undecodable image": 2,
+            "image too small": 1,
+        }
     indices = np.concatenate([batch["index"] for batch in runs[0]])
     assert len(indices) == 60 and not set(indices) & {0, 1, 2, 3} and set(range(4, 60)) <= set(indices)
     for run in runs[1:]:
@@ -171,8 +208,11 @@ def test_a_record_is_counted_once_however_often_it_is_met(tmp_path):
 
 
 def test_too_many_bad_records_stop_with_a_summary(tmp_path):
-    data = make(with_bad_pictures(tmp_path, [b""] * 20))      # one worker: a second could add to the count
-    with pytest.raises(ValueError, match=r"7 of the first \d+ records .*max_bad_fraction \(0.1\).*7 empty image file, e.g. .*t.csv: row"):
+    data = make(with_bad_pictures(tmp_path, [b""] * 20))  # one worker: a second could add to the count
+    with pytest.raises(
+        ValueError,
+        match=r"7 of the first \d+ records .*max_bad_fraction \(0.1\).*7 empty image file, e.g. .*t.csv: row",
+    ):
         list(data.epoch(0))
 
 

@@ -1,4 +1,5 @@
 """Mixed precision: which operators are half, and what an overflow does."""
+
 import collections
 import dataclasses
 

@@ -1,4 +1,5 @@
 """Preparation of MindRecord files: what is kept and dropped, resumption, checksums, and the check of a data set."""
+
 import json
 import os
 import subprocess
@@ -17,8 +18,14 @@ from lightclip_ms.data.prepare import Settings, prepare, verify
 from tests.data_files import encode, picture, write_table, write_tar
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "prepare_data.py"
-DROPPED = {"undecodable image": 2, "image too small": 1, "empty caption": 1, "empty image file": 1, "duplicate key": 1,
-           "image without a text": 1}
+DROPPED = {
+    "undecodable image": 2,
+    "image too small": 1,
+    "empty caption": 1,
+    "empty image file": 1,
+    "duplicate key": 1,
+    "image without a text": 1,
+}
 
 
 class InProcess:
@@ -54,11 +61,22 @@ def in_process(monkeypatch):
 def shards(tmp_path_factory):
     """20 good pairs and one bad one of each kind, in two shards."""
     folder = tmp_path_factory.mktemp("shards")
-    bad = [("b0", b"", b"x"), ("b1", b"no picture", b"x"), ("b2", encode(picture())[:500], b"x"), ("b3", encode(picture(0, 5, 5)), b"x"),
-           ("b4", encode(picture()), b" \n"), ("b5", encode(picture()), None)]
+    bad = [
+        ("b0", b"", b"x"),
+        ("b1", b"no picture", b"x"),
+        ("b2", encode(picture())[:500], b"x"),
+        ("b3", encode(picture(0, 5, 5)), b"x"),
+        ("b4", encode(picture()), b" \n"),
+        ("b5", encode(picture()), None),
+    ]
     good = [(f"g{i:02d}", encode(picture(i), quality=80), f"caption {'word ' * i}".encode()) for i in range(20)]
     for number, samples in enumerate((good[:7] + bad[:3], bad[3:] + good[7:])):
-        members = [(f"{key}.{ending}", data) for key, image, text in samples for ending, data in (("jpg", image), ("txt", text)) if data is not None]
+        members = [
+            (f"{key}.{ending}", data)
+            for key, image, text in samples
+            for ending, data in (("jpg", image), ("txt", text))
+            if data is not None
+        ]
         write_tar(folder / f"{number}.tar", members + ([("g19.txt", b"again")] if number else []))
     return str(folder)
 
@@ -93,11 +111,14 @@ def test_resuming_writes_only_what_is_missing(shards, tmp_path, in_process, monk
     (out / "00001.partial").mkdir()
     (out / "00001.partial/00001.mindrecord").write_bytes(b"half written")
     written, original = [], prepare_module._write_file
-    monkeypatch.setattr(prepare_module, "_write_file", lambda *arguments: written.append(arguments[-1].name) or original(*arguments))
+    monkeypatch.setattr(
+        prepare_module, "_write_file", lambda *arguments: written.append(arguments[-1].name) or original(*arguments)
+    )
     again = prepare(settings(shards), str(out), 1, lambda done, total: None)
     assert written == ["00001"] and again == whole
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.suffix != ".db"} == {
-        name: data for name, data in before.items() if not name.endswith(".db")}
+        name: data for name, data in before.items() if not name.endswith(".db")
+    }
 
 
 def test_another_source_or_other_settings_do_not_mix(shards, tmp_path, in_process):
@@ -127,35 +148,57 @@ def test_checksums_find_a_flipped_byte(shards, tmp_path, in_process):
     (out / "00000.mindrecord").write_bytes(data)
     (out / "00002.mindrecord.db").unlink()
     assert [problem.rsplit("/", 1)[1] for problem in verify(str(out))] == [
-        "00000.mindrecord: not the file that the manifest describes", "00002.mindrecord.db: missing"]
+        "00000.mindrecord: not the file that the manifest describes",
+        "00002.mindrecord.db: missing",
+    ]
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent)})
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent)},
+    )
 
 
 def test_the_script_with_real_processes(shards, tmp_path):
     out = tmp_path / "out"
     result = run(shards, out, "--workers", 2, "--pairs-per-file", 13)
     assert result.returncode == 0, result.stderr
-    assert "kept 20 pairs" in result.stdout and "dropped 2: undecodable image, e.g." in result.stdout and "11-20" in result.stdout
+    assert (
+        "kept 20 pairs" in result.stdout
+        and "dropped 2: undecodable image, e.g." in result.stdout
+        and "11-20" in result.stdout
+    )
 
     sheet = tmp_path / "sheet.png"
     result = run(out, "--check", "--sheet", sheet, "--image-size", 64)
     assert result.returncode == 0 and "20 pairs, 20 read, 0 bad" in result.stdout, result.stdout + result.stderr
     pixels = np.asarray(Image.open(sheet).convert("RGB"))
-    assert pixels.shape[1] == 8 * 168 + 8 and (pixels == (178, 34, 34)).all(-1).sum() > 100     # masked texts in red
+    assert pixels.shape[1] == 8 * 168 + 8 and (pixels == (178, 34, 34)).all(-1).sum() > 100  # masked texts in red
 
     result = run(shards, "--check", "--sheet", sheet, "--image-size", 64)
     assert result.returncode == 1 and "25 pairs, 25 read, 5 bad" in result.stdout
-    for key, reason in (("0.tar: b1", "undecodable image"), ("1.tar: b4", "empty caption"), ("0.tar: b0", "empty image file")):
-        assert any(line.strip().startswith(f"{shards}/{key}: {reason}") for line in result.stdout.splitlines()), result.stdout
+    for key, reason in (
+        ("0.tar: b1", "undecodable image"),
+        ("1.tar: b4", "empty caption"),
+        ("0.tar: b0", "empty image file"),
+    ):
+        assert any(line.strip().startswith(f"{shards}/{key}: {reason}") for line in result.stdout.splitlines()), (
+            result.stdout
+        )
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["missing.tar", "out"], "error: missing.tar"), (["missing.csv", "--check"], "error: "), (["x.tar"], "name a folder"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["missing.tar", "out"], "error: missing.tar"),
+        (["missing.csv", "--check"], "error: "),
+        (["x.tar"], "name a folder"),
+    ],
+)
 def test_mistakes_end_with_one_line(arguments, message, tmp_path):
     result = run(*[tmp_path / a if "." in a else a for a in arguments])
     assert result.returncode == 2 and message.split("missing")[0] in result.stderr and "Traceback" not in result.stderr

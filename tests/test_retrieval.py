@@ -1,4 +1,5 @@
 """Recall at k against a slow oracle and constructed cases."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,21 @@ def unit_rows(rng, count, width=8):
 
 def slow_ranks(images, texts, owner):
     """The definition, one pair at a time: wrong candidates at least as similar as the (best) right one."""
-    similarity = np.array([[np.float32(np.dot(i.astype(np.float64), t.astype(np.float64))) for t in texts] for i in images])
-    image_ranks = [sum(1 for t in range(len(texts)) if owner[t] != i and
-                       similarity[i, t] >= max(similarity[i, u] for u in range(len(texts)) if owner[u] == i))
-                   for i in range(len(images))]
-    text_ranks = [sum(1 for i in range(len(images)) if i != owner[t] and similarity[i, t] >= similarity[owner[t], t])
-                  for t in range(len(texts))]
+    similarity = np.array(
+        [[np.float32(np.dot(i.astype(np.float64), t.astype(np.float64))) for t in texts] for i in images]
+    )
+    image_ranks = [
+        sum(
+            1
+            for t in range(len(texts))
+            if owner[t] != i and similarity[i, t] >= max(similarity[i, u] for u in range(len(texts)) if owner[u] == i)
+        )
+        for i in range(len(images))
+    ]
+    text_ranks = [
+        sum(1 for i in range(len(images)) if i != owner[t] and similarity[i, t] >= similarity[owner[t], t])
+        for t in range(len(texts))
+    ]
     return np.array(image_ranks), np.array(text_ranks)
 
 
@@ -65,7 +75,7 @@ def test_one_good_caption_of_five_is_enough_for_its_image():
 
 
 def test_a_collapsed_model_scores_zero():
-    images, texts = np.ones((20, 3)) / 3 ** 0.5, np.ones((20, 3)) / 3 ** 0.5
+    images, texts = np.ones((20, 3)) / 3**0.5, np.ones((20, 3)) / 3**0.5
     result = recall_at_k(images, texts, np.arange(20))
     assert result["image_to_text_R@10"] == result["text_to_image_R@10"] == 0.0
 
@@ -79,18 +89,22 @@ images, texts = np.ones((5000, 1024), np.float32), np.ones((25000, 1024), np.flo
 recall_at_k(images, texts, np.repeat(np.arange(5000), 5))
 print(peak_megabytes())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     assert float(done.stdout) * 1e6 < 1e9  # half of what may be needed
 
 
-@pytest.mark.parametrize("images, texts, owner, words", [
-    (np.ones((2, 3)), np.ones((2, 4)), [0, 1], "expected"),
-    (np.ones((2, 3)), np.ones((2, 3)), [0, 0], "every image needs a caption"),
-    (np.ones((2, 3)), np.ones((2, 3)), [0, 2], "every caption must name"),
-    (np.ones((2, 3)), np.full((2, 3), np.nan), [0, 1], "not finite"),
-    (np.ones((2, 3)), np.ones((0, 3)), [], "empty"),
-])
+@pytest.mark.parametrize(
+    "images, texts, owner, words",
+    [
+        (np.ones((2, 3)), np.ones((2, 4)), [0, 1], "expected"),
+        (np.ones((2, 3)), np.ones((2, 3)), [0, 0], "every image needs a caption"),
+        (np.ones((2, 3)), np.ones((2, 3)), [0, 2], "every caption must name"),
+        (np.ones((2, 3)), np.full((2, 3), np.nan), [0, 1], "not finite"),
+        (np.ones((2, 3)), np.ones((0, 3)), [], "empty"),
+    ],
+)
 def test_bad_input_is_refused(images, texts, owner, words):
     with pytest.raises(ValueError, match=words):
         recall_at_k(images, texts, owner)

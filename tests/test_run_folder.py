@@ -1,4 +1,5 @@
 """What a run leaves in its folder, and how it ends when it cannot go on."""
+
 import dataclasses
 import json
 import math
@@ -23,15 +24,27 @@ from lightclip_ms.train.step import METRICS
 from tests.data_files import encode, picture, write_tar
 
 ROOT = Path(__file__).parents[1]
-TINY = ["model.image_options={width: 8, depths: [1, 1, 1, 1], last_stride: 1}", "model.embed_dim=32", "model.vocab_size=600",
-        "model.text_width=32", "model.text_heads=2", "train.batch_size=8", "train.epochs=2", "device=cpu"]
+TINY = [
+    "model.image_options={width: 8, depths: [1, 1, 1, 1], last_stride: 1}",
+    "model.embed_dim=32",
+    "model.vocab_size=600",
+    "model.text_width=32",
+    "model.text_heads=2",
+    "train.batch_size=8",
+    "train.epochs=2",
+    "device=cpu",
+]
 RECORD = {"step": 1, "epoch": 0, "lr": 1e-3, **dict.fromkeys(METRICS, 1.0), "overflow": 0.0}
 
 
 def start(*overrides) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, ROOT / "scripts/train.py", "--config", ROOT / "configs/demo.yaml", *overrides],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, ROOT / "scripts/train.py", "--config", ROOT / "configs/demo.yaml", *overrides],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
 
 
 def train(*overrides) -> subprocess.CompletedProcess:
@@ -42,8 +55,14 @@ def train(*overrides) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory):
-    members = [member for number in range(16) for member in
-               ((f"{number:02d}.jpg", encode(picture(number))), (f"{number:02d}.txt", f"a cat and {number} dogs".encode()))]
+    members = [
+        member
+        for number in range(16)
+        for member in (
+            (f"{number:02d}.jpg", encode(picture(number))),
+            (f"{number:02d}.txt", f"a cat and {number} dogs".encode()),
+        )
+    ]
     return write_tar(tmp_path_factory.mktemp("pairs") / "pairs.tar", members)
 
 
@@ -71,22 +90,40 @@ def test_a_run_says_how_fast_and_how_large_it_is(run):
     assert last["images_per_second"] > 0 and 0 <= last["data_wait"] <= 1 and last["eta_seconds"] == 0
     assert "first step, with compilation" in run[1] and f"memory {last['memory_mb'] / 1e3:.1f} GB" in run[1]
     assert (run[0] / "train.log").read_text() == run[1]
-    assert {"epoch", "step", "mean_recall"} <= set(json.loads((run[0] / "evaluations.jsonl").read_text().splitlines()[-1]))
+    assert {"epoch", "step", "mean_recall"} <= set(
+        json.loads((run[0] / "evaluations.jsonl").read_text().splitlines()[-1])
+    )
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_all_that_is_known(shard, tmp_path):
-    done = train(*TINY, f"data.train={shard}", "data.val=", f"output_dir={tmp_path / 'run'}", "train.lr=1.0e+30",
-                 "train.warmup=0", "train.save_steps=1")
+    done = train(
+        *TINY,
+        f"data.train={shard}",
+        "data.val=",
+        f"output_dir={tmp_path / 'run'}",
+        "train.lr=1.0e+30",
+        "train.warmup=0",
+        "train.save_steps=1",
+    )
     assert done.returncode == 1
-    assert re.fullmatch(r"step [234]: the loss or its gradient is not finite \(loss nan, instance .*loss_scale 1.*\); .*samples "
-                        r".*pairs\.tar.*; last checkpoint .*step_00000000[123]\.safetensors\n", done.stderr), done.stderr
+    assert re.fullmatch(
+        r"step [234]: the loss or its gradient is not finite \(loss nan, instance .*loss_scale 1.*\); .*samples "
+        r".*pairs\.tar.*; last checkpoint .*step_00000000[123]\.safetensors\n",
+        done.stderr,
+    ), done.stderr
 
 
 @pytest.mark.parametrize("request_to_stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_to_stop_saves_the_last_step_within_30_seconds(shard, tmp_path, request_to_stop):
     log = tmp_path / "run/metrics.jsonl"
-    process = start(*TINY, f"data.train={shard}", "data.val=", f"output_dir={tmp_path / 'run'}", "train.epochs=2000",
-                    "train.log_every=1000")
+    process = start(
+        *TINY,
+        f"data.train={shard}",
+        "data.val=",
+        f"output_dir={tmp_path / 'run'}",
+        "train.epochs=2000",
+        "train.log_every=1000",
+    )
     while not log.exists() or not log.read_text().count("\n"):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
@@ -101,7 +138,9 @@ def test_a_request_to_stop_saves_the_last_step_within_30_seconds(shard, tmp_path
 @pytest.mark.parametrize("devices", ["1", "2"])
 def test_a_folder_that_cannot_be_made_is_one_line(shard, tmp_path, devices):
     (tmp_path / "file").write_text("")
-    done = train(*TINY, f"data.train={shard}", "data.val=", f"output_dir={tmp_path / 'file' / 'run'}", "--devices", devices)
+    done = train(
+        *TINY, f"data.train={shard}", "data.val=", f"output_dir={tmp_path / 'file' / 'run'}", "--devices", devices
+    )
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert str(tmp_path / "file") in done.stderr
 
@@ -136,13 +175,16 @@ def test_other_ranks_write_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("changes, sound", [
-    ({}, True),
-    ({"grad_norm": math.inf, "overflow": 1.0, "loss_scale": 65536.0}, True),  # skipped, the scale halves
-    ({"grad_norm": math.nan, "overflow": 1.0, "loss_scale": 1.0}, False),  # no smaller scale is left
-    ({"grad_norm": math.inf}, False),
-    ({"loss": math.nan, "overflow": 1.0, "loss_scale": 65536.0}, False),
-])
+@pytest.mark.parametrize(
+    "changes, sound",
+    [
+        ({}, True),
+        ({"grad_norm": math.inf, "overflow": 1.0, "loss_scale": 65536.0}, True),  # skipped, the scale halves
+        ({"grad_norm": math.nan, "overflow": 1.0, "loss_scale": 1.0}, False),  # no smaller scale is left
+        ({"grad_norm": math.inf}, False),
+        ({"loss": math.nan, "overflow": 1.0, "loss_scale": 65536.0}, False),
+    ],
+)
 def test_what_stops_a_run(changes, sound):
     assert is_sound({**RECORD, **changes}) == sound
 

@@ -1,4 +1,5 @@
 """The compiled step: what its graph holds, and what an update does."""
+
 import collections
 
 import mindspore as ms
@@ -14,8 +15,12 @@ from tests.tiny_training import MODEL, TRAIN, build_step, make_batch
 
 
 def step_inputs(phase=0, lr=TRAIN.lr, stop=0.0):
-    return *(Tensor(array) for array in make_batch(0)), Tensor(phase, ms.int32), Tensor(lr, ms.float32), \
-        Tensor(stop, ms.float32)
+    return (
+        *(Tensor(array) for array in make_batch(0)),
+        Tensor(phase, ms.int32),
+        Tensor(lr, ms.float32),
+        Tensor(stop, ms.float32),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +65,15 @@ def test_nothing_random_is_computed_in_the_training_graph(operators):
 def test_a_step_updates_every_parameter_once_and_no_phase_recompiles(step):
     before = [parameter.asnumpy().copy() for parameter in step.update.parameters]
     metrics = dict(zip(METRICS, step(*step_inputs()).asnumpy().tolist()))
-    unchanged = [parameter.name for parameter, old in zip(step.update.parameters, before)
-                 if np.array_equal(parameter.asnumpy(), old)]
+    unchanged = [
+        parameter.name
+        for parameter, old in zip(step.update.parameters, before)
+        if np.array_equal(parameter.asnumpy(), old)
+    ]
     assert unchanged == []
     assert metrics["loss"] == pytest.approx(
-        0.8 * metrics["instance"] + 0.1 * metrics["token"] + 0.1 * metrics["mlm"], rel=1e-5)  # Eq. 1
+        0.8 * metrics["instance"] + 0.1 * metrics["token"] + 0.1 * metrics["mlm"], rel=1e-5
+    )  # Eq. 1
     graphs = len(step.compile_cache)
     for phase in (1, 2):
         step(*step_inputs(phase, stop=1.0))

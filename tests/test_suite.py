@@ -1,4 +1,5 @@
 """The whole evaluation: retrieval sets in their official layouts, tables, and what is absent."""
+
 import json
 
 import numpy as np
@@ -21,9 +22,16 @@ def test_karpathy_split(tmp_path):
 
 def test_karpathy_split_of_coco_has_folders(tmp_path):
     official_layouts.jpeg(tmp_path / "coco/val2014/a.jpg", 1)
-    (tmp_path / "coco/dataset_coco.json").write_text(json.dumps({"images": [
-        {"filepath": "val2014", "filename": "a.jpg", "split": "test", "sentences": [{"raw": "one"}]},
-        {"filepath": "train2014", "filename": "b.jpg", "split": "restval", "sentences": [{"raw": "two"}]}]}))
+    (tmp_path / "coco/dataset_coco.json").write_text(
+        json.dumps(
+            {
+                "images": [
+                    {"filepath": "val2014", "filename": "a.jpg", "split": "test", "sentences": [{"raw": "one"}]},
+                    {"filepath": "train2014", "filename": "b.jpg", "split": "restval", "sentences": [{"raw": "two"}]},
+                ]
+            }
+        )
+    )
     dataset = retrieval_sets.open_set("coco", retrieval_sets.locate("coco", str(tmp_path)))
     assert dataset.captions == ["one"] and dataset.key(0).endswith("coco/val2014/a.jpg")
 
@@ -35,12 +43,20 @@ def test_coco_annotations(tmp_path):
     assert dataset.captions[:5] == [f"caption 0 {which}" for which in range(5)]  # in the file's order
 
 
-@pytest.mark.parametrize("text, words", [
-    ('{"images": [', "not valid JSON"), ('{"images": [{"split": "test"}]}', "neither Karpathy's layout"),
-    ('{"images": []}', "no image of split 'test'"), ("[1]", "neither Karpathy's"),
-    ('{"images": [{"filename": "x.jpg", "split": "test", "sentences": [{"raw": "a"}]}]}', "x.jpg: missing, though"),
-    ('{"images": [{"filename": "captions.json", "split": "test", "sentences": [{"raw": " "}]}]}', "captions is empty"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ('{"images": [', "not valid JSON"),
+        ('{"images": [{"split": "test"}]}', "neither Karpathy's layout"),
+        ('{"images": []}', "no image of split 'test'"),
+        ("[1]", "neither Karpathy's"),
+        ('{"images": [{"filename": "x.jpg", "split": "test", "sentences": [{"raw": "a"}]}]}', "x.jpg: missing, though"),
+        (
+            '{"images": [{"filename": "captions.json", "split": "test", "sentences": [{"raw": " "}]}]}',
+            "captions is empty",
+        ),
+    ],
+)
 def test_broken_caption_files(tmp_path, text, words):
     (tmp_path / "captions.json").write_text(text)
     with pytest.raises((ValueError, FileNotFoundError), match=words):

@@ -1,4 +1,5 @@
 """Swin against the textbook form: rolled maps, cut windows, masked attention, merged neighbours, in float64 numpy."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """Random access to tar shards, patterns, and archives that are broken or hostile."""
+
 import os
 import tarfile
 
@@ -21,8 +22,11 @@ def test_reads_every_member_as_tarfile_does(tmp_path, format):
     paths = []
     for shard, count in enumerate([3, 0, 5]):
         long = "deep/" * 25 if format != tarfile.USTAR_FORMAT else "deep/"
-        members = [(f"{long}{i:04d}.{ext}", rng.bytes(int(rng.integers(0, 2000))))
-                   for i in range(count) for ext in ("JPG", "txt", "seg.png")]
+        members = [
+            (f"{long}{i:04d}.{ext}", rng.bytes(int(rng.integers(0, 2000))))
+            for i in range(count)
+            for ext in ("JPG", "txt", "seg.png")
+        ]
         paths.append(write_tar(tmp_path / f"{shard}.tar", members, format))
     index = TarIndex(str(tmp_path / "{0..2}.tar"))
     assert len(index) == 8 and index.shard_sizes.tolist() == [3, 0, 5] and not index.report.counts
@@ -41,8 +45,18 @@ def test_reads_every_member_as_tarfile_does(tmp_path, format):
 
 
 def test_scattered_members_and_wanted_extensions(tmp_path):
-    path = write_tar(tmp_path / "a.tar", [("1.jpg", b"A"), ("2.jpg", b"B"), ("1.json", b"{}"), ("2.txt", b"b"),
-                                          ("1.txt", b"a"), ("3.json", b"[]"), ("readme", b"no extension")])
+    path = write_tar(
+        tmp_path / "a.tar",
+        [
+            ("1.jpg", b"A"),
+            ("2.jpg", b"B"),
+            ("1.json", b"{}"),
+            ("2.txt", b"b"),
+            ("1.txt", b"a"),
+            ("3.json", b"[]"),
+            ("readme", b"no extension"),
+        ],
+    )
     index = TarIndex(path, {"jpg", "txt"})
     assert [sorted(index.members(i)) for i in range(len(index))] == [["jpg", "txt"], ["jpg", "txt"], [], []]
     assert index.read(0, "txt") == b"a" and index.read(1, "jpg") == b"B"
@@ -71,16 +85,31 @@ def link(name, kind, target):
 
 
 def test_hostile_members_are_left_out_and_counted(tmp_path):
-    path = write_tar(tmp_path / "h.tar", [
-        ("/etc/1.jpg", b"x"), ("../2.jpg", b"x"), ("a/../../3.jpg", b"x"), link("4.jpg", tarfile.SYMTYPE, "/etc/passwd"),
-        link("5.jpg", tarfile.LNKTYPE, "6.jpg"), link("6", tarfile.DIRTYPE, ""), link("7.jpg", tarfile.FIFOTYPE, ""),
-        link("8.jpg", tarfile.CHRTYPE, ""), ("good.jpg", b"g"), ("good.txt", b"t"), ("good.jpg", b"again"), ("./dot.jpg", b"d"),
-    ])
+    path = write_tar(
+        tmp_path / "h.tar",
+        [
+            ("/etc/1.jpg", b"x"),
+            ("../2.jpg", b"x"),
+            ("a/../../3.jpg", b"x"),
+            link("4.jpg", tarfile.SYMTYPE, "/etc/passwd"),
+            link("5.jpg", tarfile.LNKTYPE, "6.jpg"),
+            link("6", tarfile.DIRTYPE, ""),
+            link("7.jpg", tarfile.FIFOTYPE, ""),
+            link("8.jpg", tarfile.CHRTYPE, ""),
+            ("good.jpg", b"g"),
+            ("good.txt", b"t"),
+            ("good.jpg", b"again"),
+            ("./dot.jpg", b"d"),
+        ],
+    )
     index = TarIndex(path)
     assert [index.key(i) for i in range(len(index))] == ["good", "dot"]
     assert index.read(0, "jpg") == b"g"
-    assert index.report.counts == {"tar member with an unsafe name": 3, "tar member that is no plain file": 4,
-                                   "duplicate key": 1}
+    assert index.report.counts == {
+        "tar member with an unsafe name": 3,
+        "tar member that is no plain file": 4,
+        "duplicate key": 1,
+    }
 
 
 def test_cut_and_damaged_archives_keep_what_is_whole(tmp_path):
@@ -100,7 +129,11 @@ def test_cut_and_damaged_archives_keep_what_is_whole(tmp_path):
 
 
 def test_files_that_are_no_tar(tmp_path):
-    for name, content in (("empty.tar", b""), ("text.tar", b"hello " * 1000), ("zip.tar", b"\x1f\x8b" + os.urandom(2000))):
+    for name, content in (
+        ("empty.tar", b""),
+        ("text.tar", b"hello " * 1000),
+        ("zip.tar", b"\x1f\x8b" + os.urandom(2000)),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name}: not an .*tar"):
             TarIndex(str(tmp_path / name))
@@ -128,7 +161,7 @@ def test_cache_serves_and_notices_change_and_damage(tmp_path, monkeypatch):
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tar_index, "_CACHED_FROM", 0)
-    entry, = (tmp_path / "cache/lightclip_ms/tar_index").iterdir()
+    (entry,) = (tmp_path / "cache/lightclip_ms/tar_index").iterdir()
     entry.write_bytes(entry.read_bytes()[:100])
     assert len(TarIndex(path)) == 2
     write_tar(path, [("1.jpg", b"x" * 9000)])

@@ -1,4 +1,5 @@
 """Caption augmentation and WordNet's file format, on a small WordNet written here."""
+
 import logging
 import zipfile
 
@@ -12,8 +13,14 @@ from lightclip_ms.data.wordnet import find_wordnet, load_synonyms
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE\n"
 # part: {offset: (words, type)}; index: {word: offsets in order of frequency}
 SYNSETS = {
-    "noun": {"00000001": ["dog", "domestic_dog", "Canis_familiaris"], "00000002": ["frump", "dog"], "00000003": ["photo", "photograph"],
-             "00000004": ["angstrom", "a"], "00000005": ["red", "redness"], "00000006": ["chase", "pursuit"]},
+    "noun": {
+        "00000001": ["dog", "domestic_dog", "Canis_familiaris"],
+        "00000002": ["frump", "dog"],
+        "00000003": ["photo", "photograph"],
+        "00000004": ["angstrom", "a"],
+        "00000005": ["red", "redness"],
+        "00000006": ["chase", "pursuit"],
+    },
     "verb": {"00000011": ["chase", "chase_after", "dog"], "00000012": ["run", "hurry"]},
     "adj": {"00000021": ["red", "ruddy(p)", "crimson(a)"], "00000022": ["big", "large"]},
     "adv": {"00000031": ["quickly", "rapidly"]},
@@ -39,10 +46,15 @@ def write_wordnet(folder, counts=COUNTS):
         data, index = LICENCE, {}
         for offset, words in groups.items():
             listed = " ".join(f"{word} 0" for word in words)
-            data += f"{offset} 05 {letters[part]} {len(words):02x} {listed} 001 @ 00009999 n 0000 | a gloss; \"with text\"\n"
+            data += (
+                f'{offset} 05 {letters[part]} {len(words):02x} {listed} 001 @ 00009999 n 0000 | a gloss; "with text"\n'
+            )
             for word in words:
                 index.setdefault(word.split("(")[0].lower(), []).append(offset)
-        rows = "".join(f"{word} {letters[part]} {len(offsets)} 1 @ {len(offsets)} 1 {' '.join(offsets)}\n" for word, offsets in sorted(index.items()))
+        rows = "".join(
+            f"{word} {letters[part]} {len(offsets)} 1 @ {len(offsets)} 1 {' '.join(offsets)}\n"
+            for word, offsets in sorted(index.items())
+        )
         (folder / f"data.{part}").write_text(data)
         (folder / f"index.{part}").write_text(LICENCE + rows)
     if counts:
@@ -53,9 +65,22 @@ def write_wordnet(folder, counts=COUNTS):
 def test_table_of_the_most_frequent_senses(folder):
     table = load_synonyms(find_wordnet(str(folder)))
     assert table == {
-        "dog": ("domestic dog",), "frump": ("dog",), "photo": ("photograph",), "photograph": ("photo",), "redness": ("red",),
-        "chase": ("chase after", "dog"), "pursuit": ("chase",), "run": ("hurry",), "hurry": ("run",), "red": ("ruddy", "crimson"),
-        "ruddy": ("red", "crimson"), "crimson": ("red", "ruddy"), "big": ("large",), "large": ("big",), "quickly": ("rapidly",), "rapidly": ("quickly",),
+        "dog": ("domestic dog",),
+        "frump": ("dog",),
+        "photo": ("photograph",),
+        "photograph": ("photo",),
+        "redness": ("red",),
+        "chase": ("chase after", "dog"),
+        "pursuit": ("chase",),
+        "run": ("hurry",),
+        "hurry": ("run",),
+        "red": ("ruddy", "crimson"),
+        "ruddy": ("red", "crimson"),
+        "crimson": ("red", "ruddy"),
+        "big": ("large",),
+        "large": ("big",),
+        "quickly": ("rapidly",),
+        "rapidly": ("quickly",),
     }
 
 
@@ -98,9 +123,18 @@ def draws(augment, caption, count=300):
 
 def test_synonyms_keep_case_and_punctuation(folder):
     augment = TextAugment(wordnet=str(folder))
-    found = {" ".join(augment.replace(text.split(), np.random.default_rng(i))) for i in range(20)
-             for text in ("“Dog”, running!", "the DOG’s bed", "a photo (red).")}
-    assert found == {"“Domestic dog”, running!", "the DOMESTIC DOG’s bed", "a photograph (red).", "a photo (ruddy).", "a photo (crimson)."}
+    found = {
+        " ".join(augment.replace(text.split(), np.random.default_rng(i)))
+        for i in range(20)
+        for text in ("“Dog”, running!", "the DOG’s bed", "a photo (red).")
+    }
+    assert found == {
+        "“Domestic dog”, running!",
+        "the DOMESTIC DOG’s bed",
+        "a photograph (red).",
+        "a photo (ruddy).",
+        "a photo (crimson).",
+    }
 
 
 def test_how_many_words_change(folder):
@@ -108,7 +142,13 @@ def test_how_many_words_change(folder):
     words = ["dog", "sky"] * 15
     for i in range(50):
         rng = np.random.default_rng(i)
-        assert sum(a != b for a, b in zip(words, " ".join(augment.replace(words, rng)).replace("domestic dog", "X").split())) == 3
+        assert (
+            sum(
+                a != b
+                for a, b in zip(words, " ".join(augment.replace(words, rng)).replace("domestic dog", "X").split())
+            )
+            == 3
+        )
         assert sorted(augment.swap(words, rng)) == sorted(words)
     kept = [len(augment.delete(words, np.random.default_rng(i))) for i in range(2000)]
     assert abs(np.mean(kept) / 30 - 0.9) < 0.01
@@ -125,7 +165,13 @@ def test_each_operation_is_as_likely(folder):
     kinds = {"replaced": 0, "swapped": 0, "shorter or same": 0}
     for text in draws(TextAugment(wordnet=str(folder)), caption, 3000):
         words = text.split()
-        kind = "replaced" if "domestic" in words else "swapped" if words != caption.split() and len(words) == 5 else "shorter or same"
+        kind = (
+            "replaced"
+            if "domestic" in words
+            else "swapped"
+            if words != caption.split() and len(words) == 5
+            else "shorter or same"
+        )
         kinds[kind] += 1
     assert all(abs(count / 3000 - 1 / 3) < 0.03 for count in kinds.values()), kinds
 
@@ -143,7 +189,7 @@ def test_seeded_and_partial(folder):
     assert draws(augment, caption) == draws(TextAugment(wordnet=str(folder)), caption)
     half = TextAugment(probability=0.5, wordnet=str(folder))
     unchanged = np.mean([text == caption for text in draws(half, caption, 1000)])
-    assert 0.48 < unchanged < 0.65                           # a deletion that deletes nothing comes on top of the half
+    assert 0.48 < unchanged < 0.65  # a deletion that deletes nothing comes on top of the half
     assert set(draws(TextAugment(probability=0.0), caption)) == {caption}
 
 

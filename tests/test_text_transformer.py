@@ -1,4 +1,5 @@
 """The text transformer against a float64 numpy forward, and what its pooling must and must not depend on."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """The tokenizer against OpenAI's own code on varied texts."""
+
 import importlib.util
 import pathlib
 import pickle
@@ -10,15 +11,69 @@ import pytest
 from lightclip_ms.data.tokenizer import Tokenizer
 
 SNIPPETS = [
-    "a photo of a dog", "It's what they'd've said, we'll see; I'm sure you're right, can't you?", "JUST IN CAPITALS",
-    "3.14159 and 1,000,000 or 2024-01-31", "café naïve façade Zürich Łódź", "Привет, мир", "你好，世界", "こんにちは世界",
-    "مرحبا بالعالم", "שלום", "नमस्ते दुनिया", "한국어 문장", "ไทย", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "ﬁne ﬂow", "🐶", "👩‍👩‍👧‍👦 family", "🇩🇪🏳️‍🌈", "❤️",
-    "&lt;b&gt;bold&lt;/b&gt;", "AT&amp;T", "&amp;amp;quot;twice&amp;amp;quot;", "&#128512; &#x1F600; &nbsp;", "&notanentity;", "&", "a&b",
-    "tabs\tand\nnewlines\r\n", "  many    spaces  ", "\u00a0nbsp\u2003em\u200bzero", "\ufeffbom", "control\x00\x07\x1b[31mred\x1b[0m", "\x85",
-    "schÃ¶n", "â€œquotedâ€\x9d", "“curly” ‘quotes’ — dash…", "ＦＵＬＬｗｉｄｔｈ", "İstanbul ŞIİ", "ſ 'ſ ß ẞ", "Ⅷ ½ ² ١٢٣", "\ud800 lone", "e\u0301 combining",
-    "<|startoftext|> in <|EndOfText|> text", "<|mask|>", "http://www.example.com/a_b-c?d=e#f", "user@example.org", "#hashtag @name", "!!!???...",
-    "a", "", " ", "'", "'s", "''re''", "o'clock 'Tis rock'n'roll", "snake_case camelCase", "C++ / C# \\ | ~ ` ^ $ % *", "x" * 300, "1" * 120, "!" * 90,
-    "antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis", "\u0130\u0307", "ͅΣΑΣ ΣΊΣΥΦΟΣ", "\U0001F9D1\U0001F3FF\u200d\U0001F4BB",
+    "a photo of a dog",
+    "It's what they'd've said, we'll see; I'm sure you're right, can't you?",
+    "JUST IN CAPITALS",
+    "3.14159 and 1,000,000 or 2024-01-31",
+    "café naïve façade Zürich Łódź",
+    "Привет, мир",
+    "你好，世界",
+    "こんにちは世界",
+    "مرحبا بالعالم",
+    "שלום",
+    "नमस्ते दुनिया",
+    "한국어 문장",
+    "ไทย",
+    "𝔘𝔫𝔦𝔠𝔬𝔡𝔢",
+    "ﬁne ﬂow",
+    "🐶",
+    "👩‍👩‍👧‍👦 family",
+    "🇩🇪🏳️‍🌈",
+    "❤️",
+    "&lt;b&gt;bold&lt;/b&gt;",
+    "AT&amp;T",
+    "&amp;amp;quot;twice&amp;amp;quot;",
+    "&#128512; &#x1F600; &nbsp;",
+    "&notanentity;",
+    "&",
+    "a&b",
+    "tabs\tand\nnewlines\r\n",
+    "  many    spaces  ",
+    "\u00a0nbsp\u2003em\u200bzero",
+    "\ufeffbom",
+    "control\x00\x07\x1b[31mred\x1b[0m",
+    "\x85",
+    "schÃ¶n",
+    "â€œquotedâ€\x9d",
+    "“curly” ‘quotes’ — dash…",
+    "ＦＵＬＬｗｉｄｔｈ",
+    "İstanbul ŞIİ",
+    "ſ 'ſ ß ẞ",
+    "Ⅷ ½ ² ١٢٣",
+    "\ud800 lone",
+    "e\u0301 combining",
+    "<|startoftext|> in <|EndOfText|> text",
+    "<|mask|>",
+    "http://www.example.com/a_b-c?d=e#f",
+    "user@example.org",
+    "#hashtag @name",
+    "!!!???...",
+    "a",
+    "",
+    " ",
+    "'",
+    "'s",
+    "''re''",
+    "o'clock 'Tis rock'n'roll",
+    "snake_case camelCase",
+    "C++ / C# \\ | ~ ` ^ $ % *",
+    "x" * 300,
+    "1" * 120,
+    "!" * 90,
+    "antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis",
+    "\u0130\u0307",
+    "ͅΣΑΣ ΣΊΣΥΦΟΣ",
+    "\U0001f9d1\U0001f3ff\u200d\U0001f4bb",
 ]
 
 
@@ -31,9 +86,19 @@ def varied_texts(count: int) -> list[str]:
         if kind == 0:
             texts.append(rng.choice(["", " ", ", ", "\n"]).join(rng.sample(SNIPPETS, rng.randint(2, 6))))
         elif kind == 1:
-            texts.append("".join(chr(rng.choice([rng.randrange(32, 127), rng.randrange(0xD800), rng.randrange(0xE000, 0x3FFFF)])) for _ in range(rng.randint(1, 40))))
+            texts.append(
+                "".join(
+                    chr(rng.choice([rng.randrange(32, 127), rng.randrange(0xD800), rng.randrange(0xE000, 0x3FFFF)]))
+                    for _ in range(rng.randint(1, 40))
+                )
+            )
         elif kind == 2:
-            texts.append("".join(rng.choice("abcdefghijklmnopqrstuvwxyzABCXYZ '’-.,!?&;#0123456789\t") for _ in range(rng.randint(1, 120))))
+            texts.append(
+                "".join(
+                    rng.choice("abcdefghijklmnopqrstuvwxyzABCXYZ '’-.,!?&;#0123456789\t")
+                    for _ in range(rng.randint(1, 120))
+                )
+            )
         else:
             text = rng.choice(SNIPPETS)
             cut = rng.randint(0, len(text))

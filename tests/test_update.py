@@ -1,4 +1,5 @@
 """Norm of all gradients against a float64 oracle, for as many parameters as a large model has."""
+
 import lightclip_ms  # noqa: F401  (prepares the process before MindSpore is loaded)
 import mindspore as ms
 import numpy as np
@@ -14,11 +15,16 @@ class Norm(nn.Cell):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("shapes", [
-    [(3, 4), (4,), (2, 3, 5, 5), (), (1,)],
-    [(1,)],
-    [(2, 3), (3,)] * 300,  # graph mode's depth of calls is limited: a loop over this many gradients does not compile
-], ids=["mixed", "one", "hundreds"])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(3, 4), (4,), (2, 3, 5, 5), (), (1,)],
+        [(1,)],
+        [(2, 3), (3,)]
+        * 300,  # graph mode's depth of calls is limited: a loop over this many gradients does not compile
+    ],
+    ids=["mixed", "one", "hundreds"],
+)
 def test_global_norm(shapes, dtype):
     ms.set_context(mode=ms.GRAPH_MODE)
     rng = np.random.default_rng(0)

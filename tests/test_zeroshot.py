@@ -1,4 +1,5 @@
 """Zero-shot classification: the ensemble, the scores, and whole evaluations with towers whose answers are known."""
+
 import numpy as np
 import pytest
 
@@ -24,7 +25,7 @@ def test_classifier_is_the_normalised_mean_of_each_class():
     classifier = build_classifier(features, classes=2)
     for column, rows in zip(classifier.T, (features[:3], features[3:])):
         mean = sum(rows) / 3
-        np.testing.assert_allclose(column, mean / np.sqrt((mean ** 2).sum()), rtol=1e-6)
+        np.testing.assert_allclose(column, mean / np.sqrt((mean**2).sum()), rtol=1e-6)
     assert build_prompts(["a", "b"], ["{} one", "two {}"]) == ["a one", "two a", "b one", "two b"]
 
 
@@ -51,8 +52,11 @@ def colour_shards(tmp_path, colours, extra=()):
     order = ("red", "green", "blue")
     members = []
     for number, colour in enumerate(colours):
-        members += [(f"{number:03d}.png", picture(colour)), (f"{number:03d}.cls", str(order.index(colour)).encode()),
-                    (f"{number:03d}.txt", f"something {colour}".encode())]
+        members += [
+            (f"{number:03d}.png", picture(colour)),
+            (f"{number:03d}.cls", str(order.index(colour)).encode()),
+            (f"{number:03d}.txt", f"something {colour}".encode()),
+        ]
     return write_tar(tmp_path / "set.tar", [*members, *extra])
 
 
@@ -61,8 +65,9 @@ def embedder(batch_size=4, **options):
 
 
 def test_whole_evaluation_pads_the_last_batch_and_counts_what_it_skips(tmp_path):
-    path = colour_shards(tmp_path, ["red", "green", "blue", "red", "green"],
-                         extra=[("900.png", b"no image"), ("900.cls", b"0")])
+    path = colour_shards(
+        tmp_path, ["red", "green", "blue", "red", "green"], extra=[("900.png", b"no image"), ("900.cls", b"0")]
+    )
     runner = embedder()
     # The names of red and green are swapped: only blue can be right.
     result = evaluate_zeroshot(runner, open_labelled(path), ["green", "red", "blue"], ["a {} thing", "{} paint"])
@@ -99,9 +104,11 @@ def test_several_cards_embed_the_same(tmp_path):
     alone = embedder(batch_size=2).images(open_labelled(path))
     parts = {}
     for rank in range(3):  # first learn what each rank would send
+
         def gather(rows, rank=rank):
             parts[rank] = rows
             return np.ones((3 * len(rows), rows.shape[1]), np.float32)
+
         embedder(2, cards=Cards(rank, 3, gather)).images(open_labelled(path))
     gathered = np.concatenate([parts[rank] for rank in range(3)])
     for rank in range(3):

@@ -1,4 +1,5 @@
 """A training step small enough for tests, and a worker that runs it under `msrun` (see test_distributed.py)."""
+
 import sys
 
 import mindspore as ms
@@ -15,8 +16,16 @@ from lightclip_ms.train.step import METRICS, TrainStep
 PAIRS = 8  # of all cards together
 STEPS = 5
 MODEL = ModelConfig(  # without batch norm: its statistics would be those of one card
-    image_encoder="swin_nano", image_size=64, image_options={"embed": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "window": 4},
-    embed_dim=16, context_length=10, vocab_size=600, text_width=16, text_heads=2, text_layers=4)
+    image_encoder="swin_nano",
+    image_size=64,
+    image_options={"embed": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "window": 4},
+    embed_dim=16,
+    context_length=10,
+    vocab_size=600,
+    text_width=16,
+    text_heads=2,
+    text_layers=4,
+)
 # Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
 # zero in exact arithmetic (key biases) into whole steps.
 TRAIN = TrainConfig(lr=1e-2, eps=1e-3, batch_size=PAIRS, amp_level="O0")
@@ -31,7 +40,7 @@ def make_batch(seed: int) -> tuple[np.ndarray, ...]:
     positions = np.zeros((PAIRS, slots), np.int32)
     for row, words in enumerate([7, 1, 3, 6, 0, 2, 1, 0]):  # the halves differ in words, masks and empty texts
         text[row, 0], text[row, words + 1] = vocab - 2, vocab - 1
-        text[row, 1:words + 1] = rng.integers(0, vocab - 2, words)
+        text[row, 1 : words + 1] = rng.integers(0, vocab - 2, words)
         count = min(words, 1 + words // 5)
         weights[row, :count] = 1
         positions[row, :count] = rng.permutation(words)[:count] + 1
@@ -79,7 +88,12 @@ def run_batch_norm(rank: int, world_size: int) -> dict[str, np.ndarray]:
     trained = layers(Tensor(images[0, share])).asnumpy()
     evaluated = layers.set_train(False)(Tensor(images[0, share])).asnumpy()
     parameters = {f"norm/{name}": parameter.asnumpy() for name, parameter in layers.parameters_and_names()}
-    return {"norm_rows/trained": trained, "norm_rows/evaluated": evaluated, "norm_losses": np.array(losses), **parameters}
+    return {
+        "norm_rows/trained": trained,
+        "norm_rows/evaluated": evaluated,
+        "norm_losses": np.array(losses),
+        **parameters,
+    }
 
 
 def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
@@ -90,8 +104,15 @@ def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
     results = {}
     for phase in range(3):
         load_cell(step, "step", start, "start")
-        metrics = [step(*(Tensor(array[share]) for array in make_batch(seed)), Tensor(phase, ms.int32),
-                        Tensor(TRAIN.lr, ms.float32), Tensor(0.0, ms.float32)).asnumpy() for seed in range(STEPS)]
+        metrics = [
+            step(
+                *(Tensor(array[share]) for array in make_batch(seed)),
+                Tensor(phase, ms.int32),
+                Tensor(TRAIN.lr, ms.float32),
+                Tensor(0.0, ms.float32),
+            ).asnumpy()
+            for seed in range(STEPS)
+        ]
         results[f"{phase}/metrics"] = np.stack(metrics)
         results |= {f"{phase}/{name}": array for name, array in cell_arrays(step.objective, "parameters").items()}
     return results
@@ -100,8 +121,10 @@ def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
 def run_copy(rank: int, world_size: int) -> dict[str, np.ndarray]:
     """Two parameters that differ on every card, after `copy_from_first`."""
     shapes = {"copied/matrix": (2, 3), "copied/vector": (4,)}
-    parameters = [ms.Parameter(Tensor(np.full(shape, rank + index, np.float32)), name)
-                  for index, (name, shape) in enumerate(shapes.items(), 1)]
+    parameters = [
+        ms.Parameter(Tensor(np.full(shape, rank + index, np.float32)), name)
+        for index, (name, shape) in enumerate(shapes.items(), 1)
+    ]
     parallel.copy_from_first(parameters, world_size)
     return {parameter.name: parameter.asnumpy() for parameter in parameters}
 
@@ -110,8 +133,12 @@ def main(out: str) -> None:
     """Worker: write `OUT/rank_R.npz`."""
     backend.prepare_device("cpu")
     rank, world_size = parallel.init()
-    np.savez(f"{out}/rank_{rank}.npz", **run_phases(rank, world_size), **run_batch_norm(rank, world_size),
-             **run_copy(rank, world_size))
+    np.savez(
+        f"{out}/rank_{rank}.npz",
+        **run_phases(rank, world_size),
+        **run_batch_norm(rank, world_size),
+        **run_copy(rank, world_size),
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """The rules a training graph must keep to run well on Ascend, and what breaks them."""
+
 import collections
 import math
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ class Report:
         transfers: what crosses between device and host while the graph runs.
         violations: one line for each broken rule.
     """
+
     primitives: list[tuple[str, int, str, str]]
     transfers: list[str]
     violations: list[str]
@@ -41,14 +43,18 @@ def check(operators: list[Operator], declarations: Declarations, matchers: int =
         kinds = sorted({kind for operator in group for _, kind in operator.outputs})
         primitives.append((name, len(group), " ".join(kinds), evidence))
         if not evidence:
-            violations.append(f"{name}: nothing declares an Ascend kernel, MindSpore would run it on the host "
-                              f"({len(group)} times, for example in {_place(group[0])})")
+            violations.append(
+                f"{name}: nothing declares an Ascend kernel, MindSpore would run it on the host "
+                f"({len(group)} times, for example in {_place(group[0])})"
+            )
     for name in HOST_OPERATORS:
         allowed = matchers if name == "PyFunc" else 0
         if len(groups.get(name, ())) != allowed:
             places = ", ".join(_place(operator) for operator in groups.get(name, ())[:3])
-            violations.append(f"{name}: {len(groups.get(name, ()))} in the graph, {allowed} expected"
-                              + (f" ({places})" if places else ""))
+            violations.append(
+                f"{name}: {len(groups.get(name, ()))} in the graph, {allowed} expected"
+                + (f" ({places})" if places else "")
+            )
     violations += _tensor_violations(operators)
     return Report(primitives, _transfers(groups), violations)
 
@@ -73,8 +79,10 @@ def _tensor_violations(operators: list[Operator]) -> list[str]:
 
 
 def _transfers(groups: dict[str, list[Operator]]) -> list[str]:
-    lines = [f"PyFunc in {_place(operator)}: {_volume(operator.inputs)} to the host, {_volume(operator.outputs)} back"
-             for operator in groups.get("PyFunc", ())]
+    lines = [
+        f"PyFunc in {_place(operator)}: {_volume(operator.inputs)} to the host, {_volume(operator.outputs)} back"
+        for operator in groups.get("PyFunc", ())
+    ]
     if "Switch" in groups:
         lines.append(f"Switch: {len(groups['Switch'])} condition(s), one byte each, that the host waits for")
     return lines

@@ -5,6 +5,7 @@ without CANN, but its headers name every kernel class, its docstrings the platfo
 names of the remaining adapters stand in one of the libraries. Of several kernels the one that MindSpore prefers is
 named: aclnn before aclop.
 """
+
 import functools
 import importlib
 import re
@@ -18,8 +19,9 @@ _ADAPTER_LIBRARY = "lib/plugin/ascend/libmindspore_ascend_res_manager.so"
 _SPLITS = "include/mindspore/ccsrc/backend/common/pass/ir_fission"
 _DOCUMENTED = ("mindspore.ops", "mindspore.ops.operations", "mindspore.ops.auto_generate", "mindspore.nn")
 # Nodes of the graph that order, group or pick values: nothing is computed, so they need no kernel anywhere.
-STRUCTURAL = frozenset(("Depend", "Load", "MakeList", "MakeTuple", "Partial", "Return", "Switch", "TupleGetItem",
-                        "UpdateState"))
+STRUCTURAL = frozenset(
+    ("Depend", "Load", "MakeList", "MakeTuple", "Partial", "Return", "Switch", "TupleGetItem", "UpdateState")
+)
 # Primitives that a pass of the Ascend back end replaces before kernels are selected: class of the pass.
 _REPLACED = {"SyncBatchNorm": "SyncBnSplit", "SyncBatchNormGrad": "SyncBnGradSplit"}
 
@@ -34,9 +36,13 @@ class Declarations:
     def __init__(self):
         self._root = Path(mindspore.__file__).parent
         if not (self._root / _KERNELS).is_dir():
-            raise ValueError(f"MindSpore {mindspore.__version__} in {self._root} comes without its Ascend back end; "
-                             "use the wheel for Linux")
-        self._aclnn = self._in_headers(f"{_KERNELS}/aclnn", r"class (?:OPS_ASCEND_API )?(\w+?)(?:AclnnKernelMod|Ascend)\b")
+            raise ValueError(
+                f"MindSpore {mindspore.__version__} in {self._root} comes without its Ascend back end; "
+                "use the wheel for Linux"
+            )
+        self._aclnn = self._in_headers(
+            f"{_KERNELS}/aclnn", r"class (?:OPS_ASCEND_API )?(\w+?)(?:AclnnKernelMod|Ascend)\b"
+        )
         self._adapters = self._in_headers(_ADAPTERS, r'kName\w+\[\] = "(\w+)"')
         self._collectives = self._in_headers(f"{_KERNELS}/hccl", r"MS_HCCL_REG_KERNEL\((\w+),")
         self._passes = self._in_headers(_SPLITS, r"class (?:\w+ )?(\w+Split) :")
@@ -45,8 +51,12 @@ class Declarations:
         """Kind of kernel and the file that declares it, or "" if nothing does."""
         if primitive in STRUCTURAL:
             return "none needed"
-        for kind, names in (("hccl", self._collectives), ("aclnn", self._aclnn), ("aclop", self._adapters),
-                            ("aclop", self._compiled_adapters)):
+        for kind, names in (
+            ("hccl", self._collectives),
+            ("aclnn", self._aclnn),
+            ("aclop", self._adapters),
+            ("aclop", self._compiled_adapters),
+        ):
             if primitive in names:
                 return f"{kind}: {names[primitive]}"
         if _REPLACED.get(primitive) in self._passes:
@@ -57,7 +67,9 @@ class Declarations:
         """Name -> header, for every match under a file or folder of MindSpore."""
         top = self._root / path
         headers = [top] if top.is_file() else sorted(top.rglob("*.h"))
-        return {name: header.name for header in headers for name in re.findall(pattern, header.read_text(errors="replace"))}
+        return {
+            name: header.name for header in headers for name in re.findall(pattern, header.read_text(errors="replace"))
+        }
 
     @functools.cached_property
     def _compiled_adapters(self) -> dict[str, str]:

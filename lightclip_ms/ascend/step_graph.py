@@ -1,4 +1,5 @@
 """The graph of the training step as an Ascend card would get it, compiled on any machine. N pairs, L text positions."""
+
 import contextlib
 import math
 
@@ -37,9 +38,17 @@ def empty_batch(config: Config, pairs: int) -> tuple[Tensor, ...]:
     model = config.model
     texts = (pairs, model.context_length)
     slots = (pairs, math.ceil(config.loss.mask_ratio * model.context_length))
-    shapes = [((pairs, model.image_size, model.image_size, 3), np.uint8), (texts, np.int32), (texts, np.int32),
-              (slots, np.int32), (slots, np.int32), (slots, np.float32),
-              ((), np.int32), ((), np.float32), ((), np.float32)]  # phase, learning rate, stop
+    shapes = [
+        ((pairs, model.image_size, model.image_size, 3), np.uint8),
+        (texts, np.int32),
+        (texts, np.int32),
+        (slots, np.int32),
+        (slots, np.int32),
+        (slots, np.float32),
+        ((), np.int32),
+        ((), np.float32),
+        ((), np.float32),
+    ]  # phase, learning rate, stop
     return tuple(Tensor(np.zeros(shape, dtype)) for shape, dtype in shapes)
 
 

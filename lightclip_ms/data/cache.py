@@ -1,4 +1,5 @@
 """Tables that are slow to build, kept in the user's cache folder as plain numpy archives."""
+
 import hashlib
 import os
 import pathlib
@@ -7,7 +8,7 @@ import zipfile
 
 import numpy as np
 
-_FORMAT = 1                              # raise it when a table's layout changes: older entries are then ignored
+_FORMAT = 1  # raise it when a table's layout changes: older entries are then ignored
 
 
 def cached_arrays(kind: str, sources: list, build) -> dict:

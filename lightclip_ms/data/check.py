@@ -1,4 +1,5 @@
 """A look at a data set before training on it: its bad records by name, and a picture of what the network will see."""
+
 import functools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,7 +33,7 @@ def read_all(source, limit: int, workers: int, progress) -> tuple[SkipReport, li
     count = len(source)
     indices = np.unique(np.linspace(0, count - 1, min(limit or count, count)).astype(np.int64)).tolist()
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(indices), _WINDOW):    # in parts: millions of futures would fill the memory
+        for start in range(0, len(indices), _WINDOW):  # in parts: millions of futures would fill the memory
             chunk = indices[start : start + _WINDOW]
             for index, error in zip(chunk, pool.map(trouble, chunk)):
                 if error is not None:

@@ -3,6 +3,7 @@
 Ordinary JPEG goes through libjpeg-turbo, at a reduced scale where the caller can do with less; it is strict, so
 whatever it refuses, like every other format, goes to Pillow, which has the last word.
 """
+
 import io
 import threading
 import warnings
@@ -13,13 +14,13 @@ from PIL import Image
 
 from lightclip_ms.data.skipped import BadRecord
 
-MAX_PIXELS = 1 << 26             # a picture of 200 MB; larger ones are panoramas, scans or decompression bombs
-MIN_SIDE = 8                     # pixels; smaller ones are tracking pixels and separators
+MAX_PIXELS = 1 << 26  # a picture of 200 MB; larger ones are panoramas, scans or decompression bombs
+MIN_SIDE = 8  # pixels; smaller ones are tracking pixels and separators
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-_BUFFER_SIZE = 4 << 20           # bytes; larger pictures are rare enough for memory of their own
+_BUFFER_SIZE = 4 << 20  # bytes; larger pictures are rare enough for memory of their own
 _LOCAL = threading.local()
 _EXIF_ORIENTATION = 0x0112
-_EXIF_WITHIN = 4096              # bytes; EXIF stands before all but a few other short headers
+_EXIF_WITHIN = 4096  # bytes; EXIF stands before all but a few other short headers
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # on broken EXIF data: common, harmless
 
 
@@ -74,8 +75,9 @@ class EncodedImage:
         # Before rotation: the header's own sides; each is rounded up as libjpeg does.
         height, width = (self.width, self.height) if self._orientation >= 5 else (self.height, self.width)
         height, width = -(-height // reduction), -(-width // reduction)
-        return self._decode(fastupsample=True, min_height=height, min_width=width,
-                            buffer=_thread_buffer(height * width * 3))
+        return self._decode(
+            fastupsample=True, min_height=height, min_width=width, buffer=_thread_buffer(height * width * 3)
+        )
 
     def _decode(self, **options) -> np.ndarray:
         if self._plain_jpeg:
@@ -108,7 +110,7 @@ def pillow_to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):                   # Pillow's own conversion clips 16-bit values instead of scaling
+    if image.mode.startswith("I"):  # Pillow's own conversion clips 16-bit values instead of scaling
         image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

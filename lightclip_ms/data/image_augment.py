@@ -5,6 +5,7 @@ them is drawn is multiplied into one 3x4 matrix that touches each pixel once. Tw
 operations follow: values are clipped once, at the end, and hue turns colours around the grey axis instead of moving
 HSV's angle.
 """
+
 import math
 from typing import NamedTuple
 
@@ -13,15 +14,16 @@ import numpy as np
 
 from lightclip_ms.data.decode import EncodedImage
 
-cv2.setNumThreads(0)             # a worker is one thread; OpenCV's own pool would only fight with the others
+cv2.setNumThreads(0)  # a worker is one thread; OpenCV's own pool would only fight with the others
 _LUMA = np.array([0.299, 0.587, 0.114])
 _IDENTITY = np.eye(3, 4)
 _CROP_ATTEMPTS = 10
-_MEAN_ROWS = 4                   # every fourth row tells the mean that contrast turns around closely enough
+_MEAN_ROWS = 4  # every fourth row tells the mean that contrast turns around closely enough
 
 
 class Crop(NamedTuple):
     """Part of a picture, in its pixels."""
+
     top: int
     left: int
     height: int
@@ -30,19 +32,21 @@ class Crop(NamedTuple):
 
 class Jitter(NamedTuple):
     """Factors of the colour operations and the order in which they apply (0 is brightness, 3 is hue)."""
+
     order: tuple
     brightness: float
     contrast: float
     saturation: float
-    hue: float                   # turn, in full circles
+    hue: float  # turn, in full circles
 
 
 class Augmentation(NamedTuple):
     """Everything random about one augmented picture."""
+
     crop: Crop
     jitter: Jitter | None
     grayscale: bool
-    sigma: float                 # of the Gaussian blur in output pixels; 0 is none
+    sigma: float  # of the Gaussian blur in output pixels; 0 is none
     flip: bool
 
 
@@ -67,8 +71,13 @@ def draw_jitter(rng: np.random.Generator, strengths) -> Jitter:
     """Factors uniform in [1 - s, 1 + s] (hue in [-s, s]) and a random order."""
     brightness, contrast, saturation, hue = strengths
     spread = (2 * rng.random(4) - 1).tolist()
-    return Jitter(tuple(rng.permutation(4).tolist()), 1 + brightness * spread[0], 1 + contrast * spread[1],
-                  1 + saturation * spread[2], hue * spread[3])
+    return Jitter(
+        tuple(rng.permutation(4).tolist()),
+        1 + brightness * spread[0],
+        1 + contrast * spread[1],
+        1 + saturation * spread[2],
+        hue * spread[3],
+    )
 
 
 def draw_augmentation(rng: np.random.Generator, height: int, width: int, config) -> Augmentation:
@@ -106,9 +115,13 @@ def _hue_rotation(turn: float) -> np.ndarray:
     """Rotation of the colour cube around the grey axis, [3, 3]; a third of a turn takes red to green."""
     cosine, sine = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn) / math.sqrt(3)
     rest = (1 - cosine) / 3
-    return np.array([[cosine + rest, rest - sine, rest + sine],
-                     [rest + sine, cosine + rest, rest - sine],
-                     [rest - sine, rest + sine, cosine + rest]])
+    return np.array(
+        [
+            [cosine + rest, rest - sine, rest + sine],
+            [rest + sine, cosine + rest, rest - sine],
+            [rest - sine, rest + sine, cosine + rest],
+        ]
+    )
 
 
 def resize_crop(pixels: np.ndarray, crop: Crop, size: int) -> np.ndarray:
@@ -159,5 +172,6 @@ def blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
 
 def _gaussian_blur(pixels: np.ndarray, taps: int, sigma_x: float, sigma_y: float) -> np.ndarray:
     """What `cv2.GaussianBlur` does, to 1 of 255, in half its time: that one sums in fixed point, exactly."""
-    return cv2.sepFilter2D(pixels, -1, cv2.getGaussianKernel(taps, sigma_x, cv2.CV_32F),
-                           cv2.getGaussianKernel(taps, sigma_y, cv2.CV_32F))
+    return cv2.sepFilter2D(
+        pixels, -1, cv2.getGaussianKernel(taps, sigma_x, cv2.CV_32F), cv2.getGaussianKernel(taps, sigma_y, cv2.CV_32F)
+    )

@@ -1,4 +1,5 @@
 """Masked words for masked language modelling. Legend: N texts, L context length, M slots a text."""
+
 import math
 from collections.abc import Sequence
 

@@ -5,6 +5,7 @@ record ends them. The format itself is open to random access: a SQLite index giv
 data file, and a row's byte columns lie there in alphabetical order, each after its length. Read are files of format
 3.0, which MindSpore 2.10 writes; a test compares with what its `FileReader` sees.
 """
+
 import itertools
 import json
 import os
@@ -22,10 +23,10 @@ from lightclip_ms.data.tar_index import expand_shards, read_span
 IMAGE, CAPTION, KEY = "image", "caption", "key"
 SCHEMA = {IMAGE: {"type": "bytes"}, CAPTION: {"type": "bytes"}, KEY: {"type": "string"}}
 MAX_IMAGE_BYTES = (1 << 24) - (1 << 16)
-_PAGE_SIZE = 1 << 24             # bytes; MindRecord keeps a row within one page, and each file has a page to spare
+_PAGE_SIZE = 1 << 24  # bytes; MindRecord keeps a row within one page, and each file has a page to spare
 _HEADER_SIZE = 1 << 20
 _ROWS_A_WRITE = 64
-_CACHED_FROM = 16 << 20          # bytes; smaller files are indexed faster than a cache entry is worth
+_CACHED_FROM = 16 << 20  # bytes; smaller files are indexed faster than a cache entry is worth
 _HEADER_LENGTH = struct.Struct("<Q")
 _ROW_LENGTH, _COLUMN_LENGTH = struct.Struct("<Q"), struct.Struct(">Q")
 
@@ -35,8 +36,10 @@ def write_mindrecord(path: str, pairs) -> int:
     from mindspore.mindrecord import FileWriter  # loads MindSpore, which reading does without
 
     pairs, writer, count = iter(pairs), None, 0
-    while rows := [{IMAGE: pair.image, CAPTION: pair.caption.encode(), KEY: key}
-                   for key, pair in itertools.islice(pairs, _ROWS_A_WRITE)]:
+    while rows := [
+        {IMAGE: pair.image, CAPTION: pair.caption.encode(), KEY: key}
+        for key, pair in itertools.islice(pairs, _ROWS_A_WRITE)
+    ]:
         if writer is None:
             writer = FileWriter(path)
             writer.set_header_size(_HEADER_SIZE)
@@ -120,8 +123,9 @@ def _blob_fields(path: str) -> list[str]:
     try:
         schema = header["schema"][0]
         if header["compression_size"] or any(schema["schema"].get(name) != kind for name, kind in SCHEMA.items()):
-            raise ValueError(f"{path}: columns {schema['schema']}, wanted {SCHEMA}; make the files with "
-                             "scripts/prepare_data.py")
+            raise ValueError(
+                f"{path}: columns {schema['schema']}, wanted {SCHEMA}; make the files with scripts/prepare_data.py"
+            )
         return schema["blob_fields"]
     except (LookupError, TypeError):
         raise ValueError(f"{path}: not a MindRecord file of format 3.0") from None
@@ -129,6 +133,7 @@ def _blob_fields(path: str) -> list[str]:
 
 def _load_spans(path: str) -> np.ndarray:
     """Offset and size of each row's byte columns, int64 [rows, 2]."""
+
     def build():
         header = _header(path)
         rows = _query(path, "SELECT PAGE_ID_BLOB, PAGE_OFFSET_BLOB, PAGE_OFFSET_BLOB_END FROM INDEXES ORDER BY ROW_ID")

@@ -1,4 +1,5 @@
 """Which sample comes when: a pure function of the seed, the epoch and the shards, the same on every card."""
+
 import numpy as np
 
 
@@ -31,8 +32,10 @@ def steps_per_epoch(num_samples: int, batch_size: int, world_size: int) -> int:
     """
     steps = num_samples // (batch_size * world_size)
     if not steps:
-        raise ValueError(f"batch size {batch_size} on {world_size} card(s) needs {batch_size * world_size} samples, "
-                         f"the data set has {num_samples}: use a smaller train.batch_size or fewer cards")
+        raise ValueError(
+            f"batch size {batch_size} on {world_size} card(s) needs {batch_size * world_size} samples, "
+            f"the data set has {num_samples}: use a smaller train.batch_size or fewer cards"
+        )
     return steps
 
 

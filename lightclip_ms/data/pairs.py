@@ -3,6 +3,7 @@
 A source has `len(source)`, `source.key(i)` (names the record in messages), `source.read(i) -> Pair` (raises BadRecord),
 `source.shard_sizes` int64 [S] (what may be shuffled as a block) and `source.report` (what was left out on opening).
 """
+
 import csv
 import glob
 import os
@@ -17,20 +18,22 @@ from lightclip_ms.data.tar_index import TarIndex, read_span
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 _TEXT = "txt"
-_MAX_BYTES = 256 << 20           # of one picture; anything larger is no photograph
-_MAX_CHARACTERS = 8192           # of one caption; 75 tokens never need more
-_MAX_LINE = 100_000              # characters; csv refuses fields of more than 131,072
-_CACHED_FROM = 16 << 20          # bytes; smaller tables are scanned faster than a cache entry is worth
+_MAX_BYTES = 256 << 20  # of one picture; anything larger is no photograph
+_MAX_CHARACTERS = 8192  # of one caption; 75 tokens never need more
+_MAX_LINE = 100_000  # characters; csv refuses fields of more than 131,072
+_CACHED_FROM = 16 << 20  # bytes; smaller tables are scanned faster than a cache entry is worth
 
 
 class Pair(NamedTuple):
     """One record as stored: an encoded picture and its text."""
+
     image: bytes
     caption: str
 
 
-def open_pairs(path: str, format: str = "auto", image_key: str = "filepath", caption_key: str = "title",
-               separator: str = ""):
+def open_pairs(
+    path: str, format: str = "auto", image_key: str = "filepath", caption_key: str = "title", separator: str = ""
+):
     """Open a data set as a source of pairs.
 
     Args:
@@ -48,6 +51,7 @@ def open_pairs(path: str, format: str = "auto", image_key: str = "filepath", cap
         return CsvPairs(path, image_key, caption_key, separator)
     if format == "mindrecord":
         from lightclip_ms.data.mindrecord import MindRecordPairs  # it imports this module
+
         return MindRecordPairs(path)
     return TarPairs(path)
 
@@ -133,8 +137,10 @@ class CsvPairs:
             raise ValueError(f"{path}: empty table; it needs a header with {image_key} and {caption_key}")
         missing = [key for key in (image_key, caption_key) if key not in header]
         if missing:
-            raise ValueError(f"{path}: no column {missing[0]!r}; found {', '.join(header)} (separator "
-                             f"{self._separator!r}); set data.csv_image_key, csv_caption_key, csv_separator")
+            raise ValueError(
+                f"{path}: no column {missing[0]!r}; found {', '.join(header)} (separator "
+                f"{self._separator!r}); set data.csv_image_key, csv_caption_key, csv_separator"
+            )
         self._columns = header.index(image_key), header.index(caption_key)
         large = os.path.getsize(path) >= _CACHED_FROM
         columns = "-".join(map(str, self._columns))
@@ -144,7 +150,7 @@ class CsvPairs:
         self.report.add_array(rows["report"])
         if not len(self._starts):
             raise ValueError(f"{path}: a header, but no row")
-        self.shard_sizes = np.array([len(self._starts)], np.int64)     # separate files have no neighbours to keep
+        self.shard_sizes = np.array([len(self._starts)], np.int64)  # separate files have no neighbours to keep
 
     def _next_row(self, table, start: int) -> tuple[int, list[str] | None]:
         """(end of the row at `start`, its fields; None at the end of the file).
@@ -182,8 +188,11 @@ class CsvPairs:
             if len(fields) == len(header):
                 yield position, hash(tuple(fields[column] for column in self._columns))
             elif fields:
-                report.add("table row with a wrong number of fields", f"{self._path}: byte {position}",
-                           f"{len(fields)} for {len(header)} columns")
+                report.add(
+                    "table row with a wrong number of fields",
+                    f"{self._path}: byte {position}",
+                    f"{len(fields)} for {len(header)} columns",
+                )
                 table.seek(position)
                 table.readline()
                 end = table.tell()
@@ -209,7 +218,7 @@ class CsvPairs:
     def _read_image(path: str) -> bytes:
         try:
             status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):         # opening a pipe or device could block for ever
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe or device could block for ever
                 raise BadRecord("image path is no file")
             if status.st_size > _MAX_BYTES:
                 raise BadRecord("image file too large", f"{status.st_size} bytes")

@@ -1,4 +1,5 @@
 """Training batches: read, augment, tokenize and mask ahead of the network, in an order that is known beforehand."""
+
 import collections
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,10 @@ from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.text_augment import TextAugment
 from lightclip_ms.data.transforms import TrainTransform
 
-_PREFETCH = 2                    # batches under way while the network has one
-_CHUNK = 8                       # samples that one worker takes at a time
-_REPLACEMENTS = 32               # records tried in place of a bad one
-_EARLY = 10_000                  # records before which a cluster of bad ones is no reason to stop yet
+_PREFETCH = 2  # batches under way while the network has one
+_CHUNK = 8  # samples that one worker takes at a time
+_REPLACEMENTS = 32  # records tried in place of a bad one
+_EARLY = 10_000  # records before which a cluster of bad ones is no reason to stop yet
 
 
 class TrainData:
@@ -40,10 +41,20 @@ class TrainData:
         FileNotFoundError, ValueError: nothing there, nothing usable, or not enough for one global batch.
     """
 
-    def __init__(self, config, tokenizer, image_size: int, batch_size: int, mask_ratio: float = 0.15, seed: int = 0,
-                 rank: int = 0, world_size: int = 1):
-        self._source = open_pairs(config.train, config.format, config.csv_image_key, config.csv_caption_key,
-                                  config.csv_separator)
+    def __init__(
+        self,
+        config,
+        tokenizer,
+        image_size: int,
+        batch_size: int,
+        mask_ratio: float = 0.15,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self._source = open_pairs(
+            config.train, config.format, config.csv_image_key, config.csv_caption_key, config.csv_separator
+        )
         self.num_samples = len(self._source)
         self.steps_per_epoch = steps_per_epoch(self.num_samples, batch_size, world_size)
         self._config = config
@@ -105,8 +116,10 @@ class TrainData:
     def _start(self, pool: ThreadPoolExecutor, indices: np.ndarray, epoch: int):
         """Pictures of a batch, still empty, and the futures of the chunks that fill them and return all the rest."""
         images = np.empty((len(indices), self._image_size, self._image_size, 3), np.uint8)
-        return images, [pool.submit(self._fill, images[start : start + _CHUNK], indices[start : start + _CHUNK], epoch)
-                        for start in range(0, len(indices), _CHUNK)]
+        return images, [
+            pool.submit(self._fill, images[start : start + _CHUNK], indices[start : start + _CHUNK], epoch)
+            for start in range(0, len(indices), _CHUNK)
+        ]
 
     def _fill(self, images: np.ndarray, indices: np.ndarray, epoch: int) -> dict[str, np.ndarray]:
         captions, generators, used = [], [], []
@@ -117,9 +130,16 @@ class TrainData:
             used.append(sample)
         text = self._tokenizer(captions)
         masked, positions, labels, weights = mask_tokens(
-            text, generators, vocab_size=self._tokenizer.vocab_size, mask_ratio=self._mask_ratio)
-        return {"text": text, "masked_text": masked, "mlm_positions": positions, "mlm_labels": labels,
-                "mlm_weights": weights, "index": np.array(used, np.int32)}
+            text, generators, vocab_size=self._tokenizer.vocab_size, mask_ratio=self._mask_ratio
+        )
+        return {
+            "text": text,
+            "masked_text": masked,
+            "mlm_positions": positions,
+            "mlm_labels": labels,
+            "mlm_weights": weights,
+            "index": np.array(used, np.int32),
+        }
 
     def _sample(self, index: int, epoch: int):
         """(index, caption, pixels, generator) of a sample, or of the first good one of its replacements."""
@@ -158,5 +178,7 @@ class TrainData:
             raise self._too_many(f"{len(self._bad)} of the first {self._seen}")
 
     def _too_many(self, found: str) -> ValueError:
-        return ValueError(f"{self._config.train}: {found} records cannot be used, more than data.max_bad_fraction "
-                          f"({self._config.max_bad_fraction}) allows: {self._source.report.summary()}")
+        return ValueError(
+            f"{self._config.train}: {found} records cannot be used, more than data.max_bad_fraction "
+            f"({self._config.max_bad_fraction}) allows: {self._source.report.summary()}"
+        )

@@ -1,4 +1,5 @@
 """Turns pairs of any source into MindRecord files with a manifest: in parallel, and resumable file by file."""
+
 import collections
 import dataclasses
 import functools
@@ -26,18 +27,20 @@ _LENGTH_CLASSES = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 40), (41, 75))
 @dataclass(frozen=True)
 class Settings:
     """What decides the content of the files; resuming needs the same."""
+
     source: str
     format: str = "auto"
     image_key: str = "filepath"
     caption_key: str = "title"
     separator: str = ""
     pairs_per_file: int = 10_000
-    min_side: int = MIN_SIDE     # pixels; smaller pictures are dropped
+    min_side: int = MIN_SIDE  # pixels; smaller pictures are dropped
 
     def __post_init__(self):
         if self.pairs_per_file < 1 or self.min_side < 1:
-            raise ValueError(f"pairs per file and smallest side must be positive, got {self.pairs_per_file} and "
-                             f"{self.min_side}")
+            raise ValueError(
+                f"pairs per file and smallest side must be positive, got {self.pairs_per_file} and {self.min_side}"
+            )
 
 
 def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
@@ -63,8 +66,10 @@ def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
     progress(done, count)
     # A fresh interpreter for each worker: forking a process in which MindSpore's threads run can deadlock.
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-        tasks = {pool.submit(_write_file, settings, identity, start, folder / f"{start // per_file:05d}"): start
-                 for start in waiting}
+        tasks = {
+            pool.submit(_write_file, settings, identity, start, folder / f"{start // per_file:05d}"): start
+            for start in waiting
+        }
         try:
             for task in as_completed(tasks):
                 start = tasks[task]
@@ -72,8 +77,10 @@ def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
                 done += min(per_file, count - start)
                 progress(done, count)
         except BrokenProcessPool:
-            raise RuntimeError("a worker process died, perhaps for want of memory; the same command continues where "
-                               "it stopped, use fewer workers") from None
+            raise RuntimeError(
+                "a worker process died, perhaps for want of memory; the same command continues where "
+                "it stopped, use fewer workers"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -81,8 +88,8 @@ def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)     # end at once on Ctrl-C, without a trace
-    logging.getLogger("lightclip_ms.data").setLevel(logging.ERROR)   # the report of the whole names what was dropped
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end at once on Ctrl-C, without a trace
+    logging.getLogger("lightclip_ms.data").setLevel(logging.ERROR)  # the report of the whole names what was dropped
 
 
 def _finished(part: pathlib.Path, identity: dict) -> dict | None:
@@ -96,8 +103,10 @@ def _finished(part: pathlib.Path, identity: dict) -> dict | None:
     different = [key for key, value in identity.items() if found["settings"].get(key) != value]
     if different:
         key = different[0]
-        raise ValueError(f"{part.parent}: holds files made with {key} {found['settings'].get(key)!r}, not "
-                         f"{identity[key]!r}: use another folder or delete it")
+        raise ValueError(
+            f"{part.parent}: holds files made with {key} {found['settings'].get(key)!r}, not "
+            f"{identity[key]!r}: use another folder or delete it"
+        )
     return found
 
 
@@ -121,19 +130,25 @@ def _write_file(settings: Settings, identity: dict, start: int, target: pathlib.
                 lengths[_length_class(pair.caption)] += 1
                 yield source.key(index), pair
 
-    aside = target.with_suffix(".partial")           # a folder: MindRecord stores the file's own name inside
+    aside = target.with_suffix(".partial")  # a folder: MindRecord stores the file's own name inside
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     path = aside / f"{target.name}.mindrecord"
     kept = write_mindrecord(str(path), checked_pairs())
     files = {}
-    for written in sorted(aside.iterdir()):          # none if every pair was bad
+    for written in sorted(aside.iterdir()):  # none if every pair was bad
         written.chmod(aside.stat().st_mode & 0o666)  # MindSpore makes them private, the user's umask decides
         files[written.name] = {"bytes": written.stat().st_size, "sha256": _sha256(written)}
         os.replace(written, target.parent / written.name)
     aside.rmdir()
-    part = {"settings": identity, "pairs": kept, "files": files, "caption_words": lengths, "dropped": report.counts,
-            "examples": report.examples}
+    part = {
+        "settings": identity,
+        "pairs": kept,
+        "files": files,
+        "caption_words": lengths,
+        "dropped": report.counts,
+        "examples": report.examples,
+    }
     _write_json(target.with_suffix(".json"), part)
     return part
 
@@ -144,7 +159,7 @@ def _check_image(data: bytes, min_side: int) -> None:
     image = EncodedImage(data)
     if min(image.height, image.width) < min_side:
         raise BadRecord("image too small", f"{image.width}x{image.height}")
-    image.draft(reduction=8)                         # reads all of the data, computes few of the pixels
+    image.draft(reduction=8)  # reads all of the data, computes few of the pixels
 
 
 def _length_class(caption: str) -> str:

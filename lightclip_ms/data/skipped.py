@@ -1,4 +1,5 @@
 """Records that were left out: counted by reason, the first few of each reason named in the log."""
+
 import collections
 import json
 import logging
@@ -55,9 +56,10 @@ class SkipReport:
             self.counts.update(counts)
             for reason, names in examples.items():
                 room = _EXAMPLES - len(self._examples[reason])
-                self._examples[reason] += names[:max(room, 0)]
+                self._examples[reason] += names[: max(room, 0)]
 
     def summary(self) -> str:
         """One line: each reason, its count and an example, the most frequent first."""
-        return "; ".join(f"{count} {reason}, e.g. {self._examples[reason][0]}"
-                         for reason, count in self.counts.most_common())
+        return "; ".join(
+            f"{count} {reason}, e.g. {self._examples[reason][0]}" for reason, count in self.counts.most_common()
+        )

@@ -1,4 +1,5 @@
 """Random access to WebDataset tar shards: one scan of the headers, then single reads at known offsets."""
+
 import functools
 import glob
 import os
@@ -11,7 +12,7 @@ import numpy as np
 from lightclip_ms.data.cache import cached_arrays
 from lightclip_ms.data.skipped import SkipReport
 
-_CACHED_FROM = 16 << 20          # bytes; smaller shards are scanned faster than a cache entry is worth
+_CACHED_FROM = 16 << 20  # bytes; smaller shards are scanned faster than a cache entry is worth
 _OPEN_SHARDS = 128
 _BRACE = re.compile(r"\{([^{}]*)\}")
 
@@ -45,7 +46,7 @@ def _expand_braces(text: str) -> list[str]:
         choices = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
     else:
         choices = match[1].split(",")
-    return [name for choice in choices for name in _expand_braces(text[:match.start()] + choice + text[match.end():])]
+    return [name for choice in choices for name in _expand_braces(text[: match.start()] + choice + text[match.end() :])]
 
 
 class TarIndex:
@@ -120,8 +121,10 @@ class TarIndex:
         table = self._tables[shard]
         part = slice(*table["starts"][local : local + 2])
         names, path = table["extensions"], self.shards[shard]
-        return {names[kind]: (path, offset, size)
-                for kind, (offset, size) in zip(table["kinds"][part].tolist(), table["spans"][part].tolist())}
+        return {
+            names[kind]: (path, offset, size)
+            for kind, (offset, size) in zip(table["kinds"][part].tolist(), table["spans"][part].tolist())
+        }
 
     def read(self, index: int, extension: str) -> bytes:
         """Content of one member. Raises KeyError if the sample has none, OSError if the shard has become shorter."""
@@ -173,8 +176,7 @@ def _scan(path: str) -> dict:
     encoded = [key.encode("utf-8", "surrogateescape") for key in samples]
     return {
         "kinds": np.array([kind for members in samples.values() for kind in members], np.uint16),
-        "spans": np.array([span for members in samples.values() for span in members.values()],
-                          np.int64).reshape(-1, 2),
+        "spans": np.array([span for members in samples.values() for span in members.values()], np.int64).reshape(-1, 2),
         "starts": np.cumsum([0, *map(len, samples.values())], dtype=np.int64),
         "keys": np.frombuffer(b"".join(encoded), np.uint8),
         "key_starts": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
@@ -193,7 +195,7 @@ def _regular_members(path: str, report: SkipReport):
     with archive:
         try:
             while (member := archive.next()) is not None:
-                archive.members = []                 # tarfile would keep an object for every member
+                archive.members = []  # tarfile would keep an object for every member
                 name = f"{path}: {member.name}"
                 if member.offset_data + member.size > length:
                     break
@@ -206,7 +208,7 @@ def _regular_members(path: str, report: SkipReport):
                 else:
                     yield member.name.removeprefix("./"), member.offset_data, member.size
         except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError):
-            pass                                     # a damaged header ends the archive, as the check below reports
+            pass  # a damaged header ends the archive, as the check below reports
         archive.fileobj.seek(archive.offset)
         end = archive.fileobj.read(tarfile.BLOCKSIZE)
     if end != bytes(tarfile.BLOCKSIZE):

@@ -1,4 +1,5 @@
 """Caption augmentation (paper section 4.1): one of synonym replacement, random swap, random deletion."""
+
 import logging
 
 import numpy as np
@@ -7,7 +8,7 @@ import regex
 from lightclip_ms.data.wordnet import find_wordnet, load_synonyms
 
 _LOG = logging.getLogger("lightclip_ms.data")
-_SHARE = 0.1                     # of a caption's words that one operation touches, as in EDA (Wei and Zou, 2019)
+_SHARE = 0.1  # of a caption's words that one operation touches, as in EDA (Wei and Zou, 2019)
 _WORD = regex.compile(r"^(\P{L}*)(.*?)('s?|’s?)?(\P{L}*)$", regex.DOTALL)
 
 
@@ -32,8 +33,10 @@ class TextAugment:
         if self._synonyms:
             self._operations.insert(0, self.replace)
         elif probability:
-            _LOG.warning("no WordNet found: captions are augmented by swap and deletion only; to add synonyms, run "
-                         "`apt-get install wordnet-base` or set data.augment.wordnet to a folder with its files")
+            _LOG.warning(
+                "no WordNet found: captions are augmented by swap and deletion only; to add synonyms, run "
+                "`apt-get install wordnet-base` or set data.augment.wordnet to a folder with its files"
+            )
 
     def __call__(self, caption: str, rng: np.random.Generator) -> str:
         """An augmented caption, never empty if the caption is not."""

@@ -1,4 +1,5 @@
 """CLIP's byte-level BPE, with OpenAI's ids for the full vocabulary. Legend: N texts, L context length."""
+
 import functools
 import gzip
 import html
@@ -12,7 +13,7 @@ from tokenizers import models
 
 FULL_VOCAB_SIZE = 49408
 _MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
-_MIN_VOCAB_SIZE = 514                    # 256 bytes, 256 bytes that end a word, SOT, EOT
+_MIN_VOCAB_SIZE = 514  # 256 bytes, 256 bytes that end a word, SOT, EOT
 _SOT, _EOT, _MASK = "<|startoftext|>", "<|endoftext|>", "<|mask|>"
 _WORDS = regex.compile(
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE

@@ -1,4 +1,5 @@
 """Pictures to network inputs, as users of open_clip expect them: float32 [3, H, W], normalised."""
+
 import numpy as np
 from PIL import Image
 
@@ -22,7 +23,7 @@ class EvalTransform:
         size = self.image_size
         image = Image.fromarray(_to_rgb(image))
         short = min(image.size)
-        reach = _MAX_ASPECT * short      # what lies beyond misses the central crop, but would take memory to resize
+        reach = _MAX_ASPECT * short  # what lies beyond misses the central crop, but would take memory to resize
         image = image.crop(_centre(image.size, [min(side, reach) for side in image.size]))
         width, height = (size * side // short for side in image.size)
         return np.asarray(image.resize((width, height), Image.BICUBIC).crop(_centre((width, height), (size, size))))

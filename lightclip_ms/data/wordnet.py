@@ -3,6 +3,7 @@
 Reads the format that every distribution shares (`index.noun`, `data.noun`, ... and `cntlist.rev`): Debian's package
 wordnet-base, a WordNet release, or the corpora folder of nltk, zipped or not.
 """
+
 import os
 import pathlib
 import sys
@@ -14,18 +15,26 @@ from lightclip_ms.data.cache import cached_arrays
 
 PARTS = ("noun", "verb", "adj", "adv")
 _PLACES = ("/usr/share/wordnet", "/usr/local/share/wordnet", "/usr/local/WordNet-3.0/dict")
-_NLTK_PLACES = ("~/nltk_data", os.path.join(sys.prefix, "nltk_data"), "/usr/share/nltk_data",
-                "/usr/local/share/nltk_data", "/usr/lib/nltk_data", "/usr/local/lib/nltk_data")
+_NLTK_PLACES = (
+    "~/nltk_data",
+    os.path.join(sys.prefix, "nltk_data"),
+    "/usr/share/nltk_data",
+    "/usr/local/share/nltk_data",
+    "/usr/lib/nltk_data",
+    "/usr/local/lib/nltk_data",
+)
 _NLTK_CORPORA = ("corpora/wordnet", "corpora/wordnet.zip", "corpora/wordnet31", "corpora/wordnet31.zip")
 # Function words have noun senses in WordNet ("a" is a vitamin, "in" an inch) that no caption means.
-_FUNCTION_WORDS = frozenset("""
+_FUNCTION_WORDS = frozenset(
+    """
 a about above after again against all am an and any are as at be because been before being below between both but by can
 could did do does doing done down during each few for from further get gets got had has have having he her here hers him
 his how i if in into is it its itself just like may me might more most much must my near next no nor not now of off on
 once one only or other our ours out over own same shall she should so some such than that the their them then there
 these they this those through to too two under until up upon us very via was we were what when where which while who
 whom why will with within without would yes yet you your yours
-""".split())
+""".split()
+)
 
 
 def find_wordnet(folder: str = ""):
@@ -40,8 +49,11 @@ def find_wordnet(folder: str = ""):
             raise ValueError(f"{folder}: no WordNet here: index.noun and data.noun are missing")
         return found
     nltk = [*os.environ.get("NLTK_DATA", "").split(os.pathsep), *_NLTK_PLACES]
-    places = [os.environ.get("WNSEARCHDIR", ""), *_PLACES,
-              *(os.path.join(root, name) for root in nltk if root for name in _NLTK_CORPORA)]
+    places = [
+        os.environ.get("WNSEARCHDIR", ""),
+        *_PLACES,
+        *(os.path.join(root, name) for root in nltk if root for name in _NLTK_CORPORA),
+    ]
     paths = (_open_folder(pathlib.Path(place).expanduser()) for place in places if place)
     return next((path for path in paths if path is not None), None)
 
@@ -73,7 +85,7 @@ def load_synonyms(folder) -> dict[str, tuple[str, ...]]:
 def _compile(folder) -> np.ndarray:
     """Lines `word TAB synonym TAB ...` as bytes, uint8 [B]."""
     counts = _sense_counts(folder)
-    best = {}                                        # word -> (uses in WordNet's texts, part of speech, data offset)
+    best = {}  # word -> (uses in WordNet's texts, part of speech, data offset)
     for rank, part in enumerate(PARTS):
         for line in _lines(folder / f"index.{part}"):
             fields = line.split()
@@ -105,7 +117,7 @@ def _synsets(path):
     for line in _lines(path):
         fields = line.split(" ", 4)
         words = fields[4].split(" ")[: 2 * int(fields[3], 16) : 2]
-        yield fields[0], [word.partition("(")[0] for word in words]    # "(p)" after an adjective is its position
+        yield fields[0], [word.partition("(")[0] for word in words]  # "(p)" after an adjective is its position
 
 
 def _sense_counts(folder) -> dict[tuple[str, str], int]:

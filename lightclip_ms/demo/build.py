@@ -1,4 +1,5 @@
 """Writes the demo data as WebDataset shards: the same bytes for the same settings, whatever the number of workers."""
+
 import hashlib
 import io
 import json
@@ -18,13 +19,17 @@ from lightclip_ms.demo.openmoji import ATTRIBUTION
 VERSION = 2  # raise when the same settings give other pictures or captions
 MANIFEST = "manifest.json"
 SHARD_SAMPLES = 1000
-_EVALUATION_SPLITS = {"names": splits.name_samples, "unseen_names": splits.unseen_name_samples,
-                      "colours": splits.colour_samples}
+_EVALUATION_SPLITS = {
+    "names": splits.name_samples,
+    "unseen_names": splits.unseen_name_samples,
+    "colours": splits.colour_samples,
+}
 
 
 @dataclass(frozen=True)
 class Settings:
     """Numbers of training samples and of samples in each retrieval set, and the seed."""
+
     train: int = 24000
     retrieval: int = 500
     seed: int = 0
@@ -116,11 +121,25 @@ def _write_job(job: tuple[Path, Settings, str | int]) -> tuple[str, str]:
 def _add_sample(tar: tarfile.TarFile, key: str, sample: splits.Sample) -> None:
     buffer = io.BytesIO()
     draw_scene(sample.scene).save(buffer, "JPEG", quality=90, subsampling=0)
-    described = {"background": sample.scene.background, "caption": sample.caption,
-                 "emojis": [{"name": item.emoji.name, "noun": item.emoji.noun, "size": item.size,
-                             "rotation": item.rotation, "place": item.place} for item in sample.scene.items]}
-    parts = {"jpg": buffer.getvalue(), "json": json.dumps(described, sort_keys=True).encode(),
-             "txt": sample.caption.encode()}
+    described = {
+        "background": sample.scene.background,
+        "caption": sample.caption,
+        "emojis": [
+            {
+                "name": item.emoji.name,
+                "noun": item.emoji.noun,
+                "size": item.size,
+                "rotation": item.rotation,
+                "place": item.place,
+            }
+            for item in sample.scene.items
+        ],
+    }
+    parts = {
+        "jpg": buffer.getvalue(),
+        "json": json.dumps(described, sort_keys=True).encode(),
+        "txt": sample.caption.encode(),
+    }
     if sample.label is not None:
         parts["cls"] = str(sample.label).encode()
     for extension, content in parts.items():

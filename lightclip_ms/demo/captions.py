@@ -1,23 +1,47 @@
 """What a person might say about a scene, and which scenes such a sentence fits."""
+
 from dataclasses import dataclass
 
 import numpy as np
 
 from lightclip_ms.demo.compose import Item, Scene
 
-PLACES = {(-1, -1): "in the upper left corner", (-1, 0): "at the top", (-1, 1): "in the upper right corner",
-          (0, -1): "on the left", (0, 0): "in the middle", (0, 1): "on the right",
-          (1, -1): "in the lower left corner", (1, 0): "at the bottom", (1, 1): "in the lower right corner"}
-PLAIN = ("{thing} on {a_colour} background", "a picture of {thing} on {a_colour} background",
-         "{thing} in front of {a_colour} background", "{there_is} {thing} on the {colour} background",
-         "{a_colour} background with {thing}", "{thing} on {colour}")
-PAIR_PLAIN = ("{thing} on {a_colour} background", "a picture of {thing} on {a_colour} background",
-              "{a_colour} background with {thing}")
-PLACED = ("{thing} {place} of {a_colour} background", "{thing} {place} of {a_colour} picture",
-          "{a_colour} background with {thing} {place}", "{there_is} {thing} {place} of the {colour} background",
-          "{place} of {a_colour} picture {there_is} {thing}")
-BESIDE = ("{first} to the left of {second}", "{second} to the right of {first}",
-          "{first} on the left and {second} on the right")
+PLACES = {
+    (-1, -1): "in the upper left corner",
+    (-1, 0): "at the top",
+    (-1, 1): "in the upper right corner",
+    (0, -1): "on the left",
+    (0, 0): "in the middle",
+    (0, 1): "on the right",
+    (1, -1): "in the lower left corner",
+    (1, 0): "at the bottom",
+    (1, 1): "in the lower right corner",
+}
+PLAIN = (
+    "{thing} on {a_colour} background",
+    "a picture of {thing} on {a_colour} background",
+    "{thing} in front of {a_colour} background",
+    "{there_is} {thing} on the {colour} background",
+    "{a_colour} background with {thing}",
+    "{thing} on {colour}",
+)
+PAIR_PLAIN = (
+    "{thing} on {a_colour} background",
+    "a picture of {thing} on {a_colour} background",
+    "{a_colour} background with {thing}",
+)
+PLACED = (
+    "{thing} {place} of {a_colour} background",
+    "{thing} {place} of {a_colour} picture",
+    "{a_colour} background with {thing} {place}",
+    "{there_is} {thing} {place} of the {colour} background",
+    "{place} of {a_colour} picture {there_is} {thing}",
+)
+BESIDE = (
+    "{first} to the left of {second}",
+    "{second} to the right of {first}",
+    "{first} on the left and {second} on the right",
+)
 ABOVE = ("{first} above {second}", "{second} below {first}", "{first} at the top and {second} at the bottom")
 UNORDERED = ("{first} and {second}", "{second} next to {first}", "{first} together with {second}")
 # Facts are left out now and then: where size and place alone tell pictures apart, nobody has to look at the emoji.
@@ -29,6 +53,7 @@ ROTATION_WORDS = {"tilted": ("tilted", "slanted"), "upside-down": ("upside-down"
 @dataclass(frozen=True)
 class Said:
     """The facts a caption states: background, and per item (name, size, rotation, place), None where left out."""
+
     background: str
     items: tuple[tuple[str, str | None, str | None, tuple[int, int] | None], ...]
 
@@ -67,7 +92,7 @@ def describe(scene: Scene, rng: np.random.Generator) -> tuple[str, Said]:
         thing = _pick(rng, forms).format(first=first, second=second)
         said = tuple((item.emoji.name, None, None, item.place if ordered else None) for item in scene.items)
         return _pick(rng, PAIR_PLAIN).format(thing=thing, **slots), Said(colour, said)
-    item, = scene.items
+    (item,) = scene.items
     thing, size, rotation = _describe_item(rng, item)
     place = item.place if rng.random() < (0.15 if item.place == (0, 0) else SAID) else None
     template = _pick(rng, PLAIN if place is None else PLACED)

@@ -1,4 +1,5 @@
 """A scene (what is where, how large, how turned, on which colour) and its picture."""
+
 import hashlib
 from dataclasses import dataclass
 
@@ -8,9 +9,18 @@ from PIL import Image
 from lightclip_ms.demo.openmoji import Emoji, draw_emoji
 
 PICTURE_SIZE = 80
-BACKGROUNDS = {"white": (252, 252, 252), "gray": (165, 165, 165), "red": (225, 60, 55), "orange": (245, 150, 50),
-               "yellow": (250, 225, 80), "green": (90, 180, 80), "blue": (80, 140, 230), "purple": (150, 90, 200),
-               "pink": (250, 170, 205), "brown": (150, 105, 65)}
+BACKGROUNDS = {
+    "white": (252, 252, 252),
+    "gray": (165, 165, 165),
+    "red": (225, 60, 55),
+    "orange": (245, 150, 50),
+    "yellow": (250, 225, 80),
+    "green": (90, 180, 80),
+    "blue": (80, 140, 230),
+    "purple": (150, 90, 200),
+    "pink": (250, 170, 205),
+    "brown": (150, 105, 65),
+}
 EXTENT = {"small": (0.34, 0.42), "medium": (0.52, 0.62), "large": (0.82, 0.94)}  # longer side / picture
 OFFSET = {"small": 0.27, "medium": 0.19, "large": 0.0}  # of a corner's centre from the picture's centre
 ROTATIONS = ("upright", "tilted", "upside-down")
@@ -22,6 +32,7 @@ HELD_OUT_EVERY = 10
 @dataclass(frozen=True)
 class Item:
     """One emoji: named size and rotation, place (row, column in -1, 0, 1), and the exact values drawn."""
+
     emoji: Emoji
     size: str
     rotation: str
@@ -34,6 +45,7 @@ class Item:
 @dataclass(frozen=True)
 class Scene:
     """One item, or two: side by side (left first) or one above the other (upper first)."""
+
     background: str
     shade: tuple[int, int, int]
     items: tuple[Item, ...]
@@ -54,8 +66,11 @@ def _sample_item(rng: np.random.Generator, emoji: Emoji) -> Item:
     size = str(rng.choice(list(EXTENT), p=(0.2, 0.4, 0.4)))
     rotation = str(rng.choice(ROTATIONS, p=(0.8, 0.12, 0.08)))
     place = (0, 0) if size == "large" else tuple(int(v) for v in rng.integers(-1, 2, size=2))
-    angle = {"upright": rng.uniform(-6, 6), "tilted": rng.choice((-1, 1)) * rng.uniform(35, 60),
-             "upside-down": 180 + rng.uniform(-6, 6)}[rotation]
+    angle = {
+        "upright": rng.uniform(-6, 6),
+        "tilted": rng.choice((-1, 1)) * rng.uniform(35, 60),
+        "upside-down": 180 + rng.uniform(-6, 6),
+    }[rotation]
     centre = tuple(0.5 + OFFSET[size] * v + float(rng.uniform(-0.02, 0.02)) for v in place)
     return Item(emoji, size, rotation, place, float(rng.uniform(*EXTENT[size])), float(angle), centre)
 

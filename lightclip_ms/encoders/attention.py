@@ -2,6 +2,7 @@
 
 Legend: N batch, L sequence length, D width, H heads, C = D / H channels of a head.
 """
+
 import mindspore.nn as nn
 import mindspore.ops as ops
 from mindspore import dtype as mstype

@@ -1,4 +1,5 @@
 """Attention pooling of an image's tokens, as in CLIP's ResNets but without a positional embedding."""
+
 import mindspore.nn as nn
 import mindspore.ops as ops
 

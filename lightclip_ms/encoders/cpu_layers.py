@@ -2,6 +2,7 @@
 
 Values and parameters are those of the plain forms; `layers` chooses. Everywhere else the plain operators are better.
 """
+
 import mindspore.nn as nn
 import mindspore.ops as ops
 from mindspore import dtype as mstype

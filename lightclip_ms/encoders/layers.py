@@ -2,6 +2,7 @@
 
 Legend: N batch, P image tokens, L sequence length, D width, H heads.
 """
+
 import mindspore as ms
 import mindspore.nn as nn
 import mindspore.ops as ops

@@ -2,6 +2,7 @@
 
 Own code: MindCV's adds the 1x1 convolution to 1280 channels and does not stop at the stages needed here.
 """
+
 import mindspore.nn as nn
 
 from lightclip_ms.encoders.attention_pool import AttentionPool

@@ -2,6 +2,7 @@
 
 Own code: MindCV's ResNet has another stem and downsampling, and its in-place addition cannot be exported to ONNX.
 """
+
 import mindspore.nn as nn
 import mindspore.ops as ops
 

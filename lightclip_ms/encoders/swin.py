@@ -5,6 +5,7 @@ Own code: MindCV's has the slowest GELU, is fixed to 224 px and returns no patch
 Only attention inside windows depends on the order of tokens. So tokens stay in window order, and one gather moves them
 between plain and shifted windows, or gathers the 2x2 neighbours of patch merging, in place of rolls and transposes.
 """
+
 import numpy as np
 
 import mindspore.nn as nn
@@ -104,7 +105,9 @@ def _check_windows(image_size: int, patch: int, window: int) -> None:
 
     if not 1 < window or not fits(window):
         fitting = [w for w in range(2, sizes[0] + 1) if fits(w)]
-        raise ValueError(f"swin: window {window} does not tile the maps {sizes} of a {image_size} px image; use one of {fitting}")
+        raise ValueError(
+            f"swin: window {window} does not tile the maps {sizes} of a {image_size} px image; use one of {fitting}"
+        )
 
 
 class SwinTransformer(nn.Cell):
@@ -120,9 +123,15 @@ class SwinTransformer(nn.Cell):
     """
 
     def __init__(
-        self, image_size: int, embed_dim: int, embed: int = 48, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24),
-        window: int = 7, patch: int = 4,
-    ):  # fmt: skip
+        self,
+        image_size: int,
+        embed_dim: int,
+        embed: int = 48,
+        depths=(2, 2, 6, 2),
+        heads=(3, 6, 12, 24),
+        window: int = 7,
+        patch: int = 4,
+    ):
         super().__init__()
         if len(depths) != 4 or len(heads) != 4:
             raise ValueError(f"swin: depths and heads need four entries each, not {depths} and {heads}")

@@ -1,4 +1,5 @@
 """CLIP's text transformer in four stages, pooled where the end-of-text token first stands."""
+
 import numpy as np
 
 import mindspore.nn as nn

@@ -2,6 +2,7 @@
 
 An "order" of a map of S x S tokens is an int array [S * S]: the raster index of the token at each place.
 """
+
 import numpy as np
 
 

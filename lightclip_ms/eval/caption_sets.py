@@ -3,6 +3,7 @@
 A caption set has `len(set)` (images), `set.key(i)`, `set.read(i)` (the encoded image, bytes), `set.captions`
 (T texts) and `set.image_of_caption` int32 [T].
 """
+
 import csv
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Evaluation on several cards: each takes every W-th batch, all see all results."""
+
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 @dataclass(frozen=True)
 class Cards:
     """This process's rank among `world_size`; `gather` concatenates equal float32 [n, D] of all ranks in rank order."""
+
     rank: int = 0
     world_size: int = 1
     gather: Callable[[np.ndarray], np.ndarray] = lambda rows: rows

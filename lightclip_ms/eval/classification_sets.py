@@ -5,6 +5,7 @@ test split of SUN397 and Caltech-101, and no Pets, DTD and FER-2013 at all. So t
 binary version (no pickles), and the tests hold them against MindSpore's where that reads the test split. Each reader takes
 the folder of one set and returns a labelled set (`labelled.py`).
 """
+
 import collections
 import csv
 import re
@@ -59,15 +60,19 @@ def open_set(key: str, folder: Path):
     dataset = READERS[key](folder)
     names = built_in()[key].get("classes") or dataset.classes
     if dataset.classes and len(dataset.classes) != len(names):
-        raise ValueError(f"{folder}: {len(dataset.classes)} classes found, {len(names)} expected: is the archive whole?")
+        raise ValueError(
+            f"{folder}: {len(dataset.classes)} classes found, {len(names)} expected: is the archive whole?"
+        )
     counts = collections.Counter(dataset.labels.tolist())
     unknown = [label for label in counts if not 0 <= label < len(names)]
     if unknown:
         raise ValueError(f"{folder}: label {unknown[0]}, counted from 0, of {len(names)} classes: is a file damaged?")
     empty = [name for label, name in enumerate(names) if label not in counts]
     if empty:
-        raise ValueError(f"{folder}: no test image of class {empty[0]!r} ({len(empty)} of {len(names)} classes have none): "
-                         "is the archive whole?")
+        raise ValueError(
+            f"{folder}: no test image of class {empty[0]!r} ({len(empty)} of {len(names)} classes have none): "
+            "is the archive whole?"
+        )
     return dataset, match_classes(dataset, names)
 
 
@@ -178,15 +183,18 @@ def caltech101(folder: Path):
     for label, name in enumerate(classes):
         images = find_images(folder / name)
         if len(images) <= CALTECH_TRAINING:
-            raise ValueError(f"{folder / name}: {len(images)} images, more than {CALTECH_TRAINING} expected: "
-                             "is the archive whole?")
+            raise ValueError(
+                f"{folder / name}: {len(images)} images, more than {CALTECH_TRAINING} expected: is the archive whole?"
+            )
         paths += images[CALTECH_TRAINING:]
         labels += [label] * (len(images) - CALTECH_TRAINING)
     return LabelledFiles(paths, labels, classes)
 
 
-READERS: dict[str, Callable] = {reader.__name__: reader for reader in (
-    imagenet, pets, cifar10, cifar100, dtd, stl10, food101, flowers102, fer2013, sun397, caltech101)}
+READERS: dict[str, Callable] = {
+    reader.__name__: reader
+    for reader in (imagenet, pets, cifar10, cifar100, dtd, stl10, food101, flowers102, fer2013, sun397, caltech101)
+}
 
 
 def sorted_folders(folder: Path) -> list[str]:
@@ -201,8 +209,10 @@ def _listed(root: Path, names: list[str], classes: list[str]) -> LabelledFiles:
     folders = [name.rsplit("/", 1)[0] for name in names]
     unknown = next((folder for folder in folders if folder not in order), None)
     if unknown is not None:
-        raise ValueError(f"{root}: the split lists class {unknown!r}, which is none of the {len(classes)} classes: "
-                         "unpack the whole archive")
+        raise ValueError(
+            f"{root}: the split lists class {unknown!r}, which is none of the {len(classes)} classes: "
+            "unpack the whole archive"
+        )
     return LabelledFiles(_existing([root / name for name in names]), [order[folder] for folder in folders], classes)
 
 

@@ -1,4 +1,5 @@
 """What the evaluation scripts share on the command line: the model's options and the result's provenance."""
+
 import argparse
 import json
 import os
@@ -52,15 +53,21 @@ def provenance(embedder: Embedder) -> dict:
     """Which model, how started, with which versions, when."""
     from lightclip_ms.train.run_folder import versions
 
-    return {"model": embedder.towers.name, "checkpoint_sha256": embedder.towers.checksum,
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "versions": versions(),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    return {
+        "model": embedder.towers.name,
+        "checkpoint_sha256": embedder.towers.checksum,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": versions(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
 
 
 def speeds(result: dict) -> str:
     """The speeds of a result of `run.py`."""
     rate = result["texts_per_second"]
-    return f"{result['images_per_second']} images/s, " + (f"{rate} texts/s" if rate is not None else "texts from the cache")
+    return f"{result['images_per_second']} images/s, " + (
+        f"{rate} texts/s" if rate is not None else "texts from the cache"
+    )
 
 
 def make_room(path: str | None) -> None:

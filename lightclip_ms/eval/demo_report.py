@@ -1,4 +1,5 @@
 """The demo's result: one table with chance levels, and what the model finds for some captions."""
+
 import os
 
 import numpy as np
@@ -11,8 +12,11 @@ from lightclip_ms.eval.retrieval import KS
 from lightclip_ms.eval.run import EmbeddedCaptions, embed_captions, evaluate_zeroshot, score_retrieval
 
 RETRIEVAL = {"val": "new pictures of known emojis", "unseen": "emojis never seen in training"}
-ZEROSHOT = {"names": "names of known emojis", "unseen_names": "names of never-seen emojis",
-            "colours": "background colours"}
+ZEROSHOT = {
+    "names": "names of known emojis",
+    "unseen_names": "names of never-seen emojis",
+    "colours": "background colours",
+}
 EXAMPLES, PICTURES = 4, 5  # captions of each retrieval split, and pictures for each caption
 
 
@@ -38,10 +42,14 @@ def _examples(dataset: CaptionShards, embedded: EmbeddedCaptions, title: str) ->
     for text in np.linspace(0, len(embedded.chosen) - 1, EXAMPLES + 2).astype(int)[1:-1]:
         similarity = embedded.images.features @ embedded.texts.features[text]  # [N]
         found = np.argsort(-similarity, kind="stable")[:PICTURES]
-        rows.append({"caption": dataset.captions[embedded.chosen[text]],
-                     "note": f"{title} ({len(similarity)} pictures)",
-                     "pictures": [dataset.read(int(image)) for image in embedded.images.kept[found]],
-                     "right": [bool(image == embedded.owners[text]) for image in found]})
+        rows.append(
+            {
+                "caption": dataset.captions[embedded.chosen[text]],
+                "note": f"{title} ({len(similarity)} pictures)",
+                "pictures": [dataset.read(int(image)) for image in embedded.images.kept[found]],
+                "right": [bool(image == embedded.owners[text]) for image in found],
+            }
+        )
     return rows
 
 
@@ -56,8 +64,10 @@ def format_table(results: dict[str, dict]) -> str:
     lines.append(f"{'zero-shot classification':<46}{'top-1 (chance)':>17}{'top-5 (chance)':>17}{'classes':>17}")
     for split, title in ZEROSHOT.items():
         result = results[split]
-        lines.append(f"{title:<46}{_cell(result['top1'], result['chance_top1'])}"
-                     f"{_cell(result['top5'], result['chance_top5'])}{result['classes']:>17}")
+        lines.append(
+            f"{title:<46}{_cell(result['top1'], result['chance_top1'])}"
+            f"{_cell(result['top5'], result['chance_top5'])}{result['classes']:>17}"
+        )
     return "\n".join(lines)
 
 

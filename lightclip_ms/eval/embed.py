@@ -2,6 +2,7 @@
 
 Legend: N items, B batch size, E embedding size.
 """
+
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ class Embedded:
 
     `per_second` counts the items of all cards, without the first batch if there are more; None if nothing was computed.
     """
+
     features: np.ndarray
     kept: np.ndarray
     count: int
@@ -42,8 +44,14 @@ class Embedder:
         progress: wraps the batches, called as `tqdm(batches, total=number, desc=what)`.
     """
 
-    def __init__(self, towers, batch_size: int = 64, workers: int = 2, cards: Cards = Cards(),
-                 progress: Callable[..., Iterable] = lambda batches, total, desc: batches):
+    def __init__(
+        self,
+        towers,
+        batch_size: int = 64,
+        workers: int = 2,
+        cards: Cards = Cards(),
+        progress: Callable[..., Iterable] = lambda batches, total, desc: batches,
+    ):
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch size and workers must be 1 or more, got {batch_size} and {workers}")
         self.towers = towers
@@ -85,6 +93,7 @@ class Embedder:
 
     def texts(self, texts: list[str]) -> Embedded:
         """Embed texts."""
+
         def batches():
             for chunk in self._chunks(len(texts)):
                 yield self.towers.tokenize([texts[index] for index in chunk]), np.ones(len(chunk), bool)
@@ -96,7 +105,7 @@ class Embedder:
         """This card's batches. The cut into batches is the same for any number of cards, so no sum changes."""
         starts = range(0, count, self.batch_size)
         chunks = [range(start, min(start + self.batch_size, count)) for start in starts]
-        return chunks[self._cards.rank::self._cards.world_size]
+        return chunks[self._cards.rank :: self._cards.world_size]
 
     def _load_batches(self, pool: ThreadPoolExecutor, load, count: int):
         chunks = self._chunks(count)

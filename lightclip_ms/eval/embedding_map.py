@@ -1,4 +1,5 @@
 """Embeddings of a labelled set on a plane, and how well its classes keep together."""
+
 import numpy as np
 
 
@@ -10,8 +11,9 @@ def t_sne(features: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.n
     """
     manifold = _sklearn("manifold")
     if len(features) <= 3 * perplexity:
-        raise ValueError(f"{len(features)} images are too few for perplexity {perplexity}: t-SNE needs more than three "
-                         "times as many")
+        raise ValueError(
+            f"{len(features)} images are too few for perplexity {perplexity}: t-SNE needs more than three times as many"
+        )
     tsne = manifold.TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed)
     return tsne.fit_transform(features)
 
@@ -27,8 +29,10 @@ def evenly_per_class(labels: np.ndarray, count: int) -> np.ndarray:
         return np.arange(len(labels))
     classes = np.unique(labels)
     share = max(2, count // len(classes))
-    chosen = [members[np.linspace(0, len(members) - 1, min(share, len(members))).astype(int)]
-              for members in (np.flatnonzero(labels == label) for label in classes)]
+    chosen = [
+        members[np.linspace(0, len(members) - 1, min(share, len(members))).astype(int)]
+        for members in (np.flatnonzero(labels == label) for label in classes)
+    ]
     return np.sort(np.concatenate(chosen))
 
 

@@ -1,4 +1,5 @@
 """Pictures of a run: its loss curves, and what its model retrieves. Matplotlib without a display."""
+
 import json
 import os
 import textwrap
@@ -49,8 +50,9 @@ def loss_curves(records: list[dict], terms: tuple[str, ...] = ("loss", "instance
         values = np.array([record[term] for record in records if term in record], float)
         axis.plot(steps, values, color="#9ecae1", linewidth=0.8)
         axis.plot(steps, running_mean(values, max(1, len(values) // 30)), color="#08519c", linewidth=1.6)
-        epochs = [record["step"] for before, record in zip(records, records[1:])
-                  if record.get("epoch") != before.get("epoch")]
+        epochs = [
+            record["step"] for before, record in zip(records, records[1:]) if record.get("epoch") != before.get("epoch")
+        ]
         for step in epochs if len(epochs) <= 40 else ():
             axis.axvline(step, color="#dddddd", linewidth=0.6, zorder=0)
         axis.set(title=term, xlabel="step")

@@ -2,6 +2,7 @@
 
 Legend: N pairs, P patches of the last stage (a square grid), C channels, E embedding size.
 """
+
 import numpy as np
 from mindspore import Tensor, nn, ops
 

@@ -1,4 +1,5 @@
 """Encoded images by index, from files or from tar shards: `len(images)`, `key(i)` for messages, `read(i)` -> bytes."""
+
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ _CUT = "damaged or truncated tar"  # as the index reports it
 
 def find_images(folder: Path) -> list[Path]:
     """Image files anywhere below a folder, sorted; hidden files do not count."""
-    return sorted(path for path in folder.rglob("*")
-                  if path.suffix.lower().lstrip(".") in IMAGE_EXTENSIONS and not path.name.startswith("."))
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower().lstrip(".") in IMAGE_EXTENSIONS and not path.name.startswith(".")
+    )
 
 
 class ImageFiles:

@@ -3,6 +3,7 @@
 A labelled set has `len(set)`, `set.key(i)` (names the image in messages), `set.read(i)` (the encoded image, bytes),
 `set.labels` int32 [N] and `set.classes` (what the layout itself calls the classes, or None).
 """
+
 import os
 from pathlib import Path
 
@@ -102,6 +103,8 @@ def match_classes(dataset, names: list[str] | None) -> list[str]:
         raise ValueError(f"{len(names)} class names for {expected} classes: the list must have one name per class")
     for name, folder in zip(names, spaced):
         if name.replace("_", " ") in spaced and name.replace("_", " ") != folder:
-            raise ValueError(f"class name {name!r} stands in the place of folder {folder!r}; name all folders, or write "
-                             "lines 'folder<TAB>name'")
+            raise ValueError(
+                f"class name {name!r} stands in the place of folder {folder!r}; name all folders, or write "
+                "lines 'folder<TAB>name'"
+            )
     return names

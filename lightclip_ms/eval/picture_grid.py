@@ -1,4 +1,5 @@
 """Figures over pictures: heatmaps above each other, words on patches, embeddings as a map."""
+
 import textwrap
 
 import numpy as np
@@ -71,12 +72,24 @@ def matching_figure(picture: Image.Image, caption: str, matches: list[WordMatch]
         row, column = match.patch
         corner = (column * size + 1, row * size + 1)
         image.add_patch(Rectangle(corner, size - 2, size - 2, fill=False, edgecolor=colour, linewidth=2))
-        image.text(column * size + 4, (row + 0.5) * size, match.word, fontsize=8, va="center", color=written,
-                   bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2})
+        image.text(
+            column * size + 4,
+            (row + 0.5) * size,
+            match.word,
+            fontsize=8,
+            va="center",
+            color=written,
+            bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2},
+        )
         height = 1 - (number + 1) / (len(matches) + 1)
         table.text(0, height, "\N{BLACK SQUARE}", color=colour, fontsize=10, va="center")
-        table.text(0.08, height, f"{match.word}   row {row + 1}, column {column + 1}   cosine {match.cosine:+.2f}",
-                   fontsize=10, va="center")
+        table.text(
+            0.08,
+            height,
+            f"{match.word}   row {row + 1}, column {column + 1}   cosine {match.cosine:+.2f}",
+            fontsize=10,
+            va="center",
+        )
     image.set(xticks=[], yticks=[], xlim=(0, picture.width), ylim=(picture.height, 0))
     return figure
 

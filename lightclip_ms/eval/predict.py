@@ -1,4 +1,5 @@
 """Answers about single pictures: which of some texts fits, and which pictures of a folder fit a text."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Class names and prompt templates: the package's own by name, or the user's files."""
+
 import functools
 import os
 from importlib import resources

@@ -6,14 +6,20 @@ Ties are counted pessimistically: every wrong candidate whose similarity equals 
 a model that maps everything to one point scores 0, not 100. Similarities are summed in float64 and compared in float32,
 so that equal candidates stay equal whatever the chunk size or the BLAS.
 """
+
 import numpy as np
 
 KS = (1, 5, 10)
 CHUNK = 256  # images at a time: 256 x 25,000 captions are 51 MB in float64
 
 
-def recall_at_k(image_features: np.ndarray, text_features: np.ndarray, image_of_caption: np.ndarray,
-                ks: tuple[int, ...] = KS, chunk: int = CHUNK) -> dict[str, float]:
+def recall_at_k(
+    image_features: np.ndarray,
+    text_features: np.ndarray,
+    image_of_caption: np.ndarray,
+    ks: tuple[int, ...] = KS,
+    chunk: int = CHUNK,
+) -> dict[str, float]:
     """Recall in both directions, in percent.
 
     Args:
@@ -31,13 +37,17 @@ def recall_at_k(image_features: np.ndarray, text_features: np.ndarray, image_of_
         ValueError: shapes that do not fit, an image without a caption, features that are not finite.
     """
     image_ranks, text_ranks = retrieval_ranks(image_features, text_features, image_of_caption, chunk)
-    recalls = {f"{name}_R@{k}": 100 * float(np.mean(ranks < k))
-               for name, ranks in (("image_to_text", image_ranks), ("text_to_image", text_ranks)) for k in ks}
+    recalls = {
+        f"{name}_R@{k}": 100 * float(np.mean(ranks < k))
+        for name, ranks in (("image_to_text", image_ranks), ("text_to_image", text_ranks))
+        for k in ks
+    }
     return recalls | {"mean_recall": float(np.mean(list(recalls.values())))}
 
 
-def retrieval_ranks(image_features: np.ndarray, text_features: np.ndarray, image_of_caption: np.ndarray,
-                    chunk: int = CHUNK) -> tuple[np.ndarray, np.ndarray]:
+def retrieval_ranks(
+    image_features: np.ndarray, text_features: np.ndarray, image_of_caption: np.ndarray, chunk: int = CHUNK
+) -> tuple[np.ndarray, np.ndarray]:
     """Zero-based ranks: of each image's best caption int [N], of each caption's image int [T]; see `recall_at_k`."""
     images, texts, owner = _check(image_features, text_features, image_of_caption)
     own = np.einsum("te,te->t", images[owner], texts).astype(np.float32)  # [T] similarity to the right image

@@ -1,4 +1,5 @@
 """Captions JSON files: Karpathy's splits of Flickr30K and MS-COCO, and COCO's own annotations."""
+
 import json
 from pathlib import Path
 
@@ -6,13 +7,21 @@ from lightclip_ms.eval.caption_sets import CaptionFiles
 
 CAPTIONS_PER_IMAGE = 5  # the field's convention; a few COCO images have six or seven
 SETS = {
-    "flickr30k": {"name": "Flickr30K", "files": ["flickr30k/dataset_flickr30k.json"],
-                  "images": ["flickr30k-images", "images", "."], "count": 1000,
-                  "where": "dataset_flickr30k.json (Karpathy's split) and flickr30k-images/ into DATA_ROOT/flickr30k"},
-    "coco": {"name": "MS-COCO", "files": ["coco/dataset_coco.json", "coco/annotations/captions_val2017.json"],
-             "images": [".", "images"], "count": 5000,
-             "where": "dataset_coco.json (Karpathy's split) with val2014/, or annotations/captions_val2017.json with "
-                      "val2017/, into DATA_ROOT/coco"},
+    "flickr30k": {
+        "name": "Flickr30K",
+        "files": ["flickr30k/dataset_flickr30k.json"],
+        "images": ["flickr30k-images", "images", "."],
+        "count": 1000,
+        "where": "dataset_flickr30k.json (Karpathy's split) and flickr30k-images/ into DATA_ROOT/flickr30k",
+    },
+    "coco": {
+        "name": "MS-COCO",
+        "files": ["coco/dataset_coco.json", "coco/annotations/captions_val2017.json"],
+        "images": [".", "images"],
+        "count": 5000,
+        "where": "dataset_coco.json (Karpathy's split) with val2014/, or annotations/captions_val2017.json with "
+        "val2017/, into DATA_ROOT/coco",
+    },
 }
 
 
@@ -47,8 +56,9 @@ def open_captions_json(path: str | Path, folders: list[Path], split: str = "test
     try:
         captions_of = _coco(content) if "annotations" in content else _karpathy(content, split)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: neither Karpathy's layout (images, split, sentences) nor COCO's (images, "
-                         f"annotations): {error!r}") from None
+        raise ValueError(
+            f"{path}: neither Karpathy's layout (images, split, sentences) nor COCO's (images, annotations): {error!r}"
+        ) from None
     captions_of = {name: captions[:CAPTIONS_PER_IMAGE] for name, captions in captions_of.items() if captions}
     if not captions_of:
         raise ValueError(f"{path}: no image of split {split!r} with a caption")
@@ -56,8 +66,11 @@ def open_captions_json(path: str | Path, folders: list[Path], split: str = "test
 
 
 def _karpathy(content: dict, split: str) -> dict[str, list[str]]:
-    return {"/".join(filter(None, (entry.get("filepath"), entry["filename"]))): [s["raw"] for s in entry["sentences"]]
-            for entry in content["images"] if entry["split"] == split}
+    return {
+        "/".join(filter(None, (entry.get("filepath"), entry["filename"]))): [s["raw"] for s in entry["sentences"]]
+        for entry in content["images"]
+        if entry["split"] == split
+    }
 
 
 def _coco(content: dict) -> dict[str, list[str]]:

@@ -1,4 +1,5 @@
 """One data set, one result: embed, score, and say how it was done."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +23,19 @@ def evaluate_zeroshot(embedder: Embedder, dataset, class_names: list[str], templ
     labels = dataset.labels[images.kept]
     scores = classification_scores(label_ranks(images.features, labels, classifier), labels)
     classes = len(class_names)
-    return scores | {"chance_top1": 100 / classes, "chance_top5": min(100.0, 500 / classes), "classes": classes,
-                     "templates": len(templates), **_counts(images, texts)}
+    return scores | {
+        "chance_top1": 100 / classes,
+        "chance_top5": min(100.0, 500 / classes),
+        "classes": classes,
+        "templates": len(templates),
+        **_counts(images, texts),
+    }
 
 
 @dataclass(frozen=True)
 class EmbeddedCaptions:
     """The readable images of a set and their captions: `owners` int [T] rows of `images`, `chosen` caption indices."""
+
     images: Embedded
     texts: Embedded
     owners: np.ndarray
@@ -57,6 +64,10 @@ def score_retrieval(embedded: EmbeddedCaptions) -> dict:
 def _counts(images, texts) -> dict:
     """Counts and speeds; `texts_per_second` is None where the embeddings came from the cache."""
     rate = None if texts.per_second is None else round(texts.per_second, 1)
-    return {"images": len(images.kept), "skipped_images": images.count - len(images.kept),
-            "skipped": images.skipped, "images_per_second": round(images.per_second, 1),
-            "texts_per_second": rate}
+    return {
+        "images": len(images.kept),
+        "skipped_images": images.count - len(images.kept),
+        "skipped": images.skipped,
+        "images_per_second": round(images.per_second, 1),
+        "texts_per_second": rate,
+    }

@@ -1,4 +1,5 @@
 """All data sets of the paper in one go: what is there is evaluated, what is not is named."""
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ RETRIEVAL = tuple(retrieval_sets.SETS)
 @dataclass(frozen=True)
 class Plan:
     """Opened sets by key: (data set, class names, templates), and captions; for each absent one, where to put it."""
+
     classification: dict[str, tuple]
     retrieval: dict[str, object]
     absent: dict[str, str]

@@ -1,4 +1,5 @@
 """Results in the layout of the paper's Tables 1 to 3, beside the paper's own numbers."""
+
 import functools
 from importlib import resources
 
@@ -31,15 +32,29 @@ def tables(results: dict[str, dict], encoder: str) -> list[dict]:
     retrieval = [(key, direction, f"R@{k}") for key in SETS for direction, _ in _DIRECTIONS for k in (1, 5)]
     names = dict(_DIRECTIONS)
     layout = [
-        ("Table 1: zero-shot classification, ImageNet", ["Top-1"], "table1",
-         [results.get("imagenet", {}).get("value")]),
-        ("Table 2: zero-shot accuracy on small data sets", [built_in()[key]["column"] for key in small] + ["AVG"],
-         "table2", values + [average]),
-        ("Table 3: zero-shot image-text retrieval",
-         [f"{SETS[key]['name']} {names[direction]} {recall}" for key, direction, recall in retrieval], "table3",
-         [results[key][f"{direction}_{recall}"] if key in results else None for key, direction, recall in retrieval])]
-    return [{"title": title, "columns": columns, "rows": [*_paper_rows(table, encoder), (OURS, ours)]}
-            for title, columns, table, ours in layout]
+        (
+            "Table 1: zero-shot classification, ImageNet",
+            ["Top-1"],
+            "table1",
+            [results.get("imagenet", {}).get("value")],
+        ),
+        (
+            "Table 2: zero-shot accuracy on small data sets",
+            [built_in()[key]["column"] for key in small] + ["AVG"],
+            "table2",
+            values + [average],
+        ),
+        (
+            "Table 3: zero-shot image-text retrieval",
+            [f"{SETS[key]['name']} {names[direction]} {recall}" for key, direction, recall in retrieval],
+            "table3",
+            [results[key][f"{direction}_{recall}"] if key in results else None for key, direction, recall in retrieval],
+        ),
+    ]
+    return [
+        {"title": title, "columns": columns, "rows": [*_paper_rows(table, encoder), (OURS, ours)]}
+        for title, columns, table, ours in layout
+    ]
 
 
 def _paper_rows(table: str, encoder: str) -> list[tuple[str, list[float]]]:
@@ -50,17 +65,28 @@ def _paper_rows(table: str, encoder: str) -> list[tuple[str, list[float]]]:
 def to_markdown(results: dict[str, dict], encoder: str, absent: dict[str, str], provenance: dict) -> str:
     """The report: three tables, notes on incomplete and absent sets, and how it was made."""
     name = paper()["encoders"].get(encoder, encoder)
-    parts = [f"# Zero-shot evaluation of {provenance['model']} ({name})",
-             "Rows marked (paper) are copied from the paper; a dash was not evaluated."]
+    parts = [
+        f"# Zero-shot evaluation of {provenance['model']} ({name})",
+        "Rows marked (paper) are copied from the paper; a dash was not evaluated.",
+    ]
     for table in tables(results, encoder):
-        lines = [f"## {table['title']}", "", "| method | " + " | ".join(table["columns"]) + " |",
-                 "|---" * (len(table["columns"]) + 1) + "|"]
-        lines += [f"| {method} | " + " | ".join("–" if value is None else f"{value:.1f}" for value in row) + " |"
-                  for method, row in table["rows"]]
+        lines = [
+            f"## {table['title']}",
+            "",
+            "| method | " + " | ".join(table["columns"]) + " |",
+            "|---" * (len(table["columns"]) + 1) + "|",
+        ]
+        lines += [
+            f"| {method} | " + " | ".join("–" if value is None else f"{value:.1f}" for value in row) + " |"
+            for method, row in table["rows"]
+        ]
         parts.append("\n".join(lines))
     columns = "| set | in the table | also | images | skipped | templates | images/s | texts/s |"
-    parts.append("\n".join(["## Details", "", columns, "|---" * 8 + "|",
-                            *(_detail(key, result) for key, result in results.items())]))
+    parts.append(
+        "\n".join(
+            ["## Details", "", columns, "|---" * 8 + "|", *(_detail(key, result) for key, result in results.items())]
+        )
+    )
     if absent:
         parts.append("\n".join(["## Absent", "", *(f"- {key}: put {where}" for key, where in absent.items())]))
     parts.append("\n".join(["## How", "", *(f"- {key}: {value}" for key, value in provenance.items())]))
@@ -79,14 +105,19 @@ def _detail(key: str, result: dict) -> str:
         also = ", ".join(f"{words} R@10 {result[f'{direction}_R@10']:.1f}" for direction, words in _DIRECTIONS)
         also += f", mean recall {result['mean_recall']:.1f}"
     texts = "cached" if result["texts_per_second"] is None else result["texts_per_second"]
-    return (f"| {key} | {metric} | {also} | {images} | {result['skipped_images']} | {result.get('templates', '–')} | "
-            f"{result['images_per_second']} | {texts} |")
+    return (
+        f"| {key} | {metric} | {also} | {images} | {result['skipped_images']} | {result.get('templates', '–')} | "
+        f"{result['images_per_second']} | {texts} |"
+    )
 
 
 def to_csv(results: dict[str, dict], encoder: str) -> str:
     """One line per cell: table, method, column, value."""
     lines = ["table,method,column,value"]
     for number, table in enumerate(tables(results, encoder), 1):
-        lines += [f"{number},{method},{column},{'' if value is None else f'{value:.4f}'}"
-                  for method, row in table["rows"] for column, value in zip(table["columns"], row)]
+        lines += [
+            f"{number},{method},{column},{'' if value is None else f'{value:.4f}'}"
+            for method, row in table["rows"]
+            for column, value in zip(table["columns"], row)
+        ]
     return "\n".join(lines) + "\n"

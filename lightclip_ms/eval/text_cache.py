@@ -1,4 +1,5 @@
 """Embeddings of class prompts, kept between runs: the prompts of one ImageNet evaluation are 80,000 texts."""
+
 import hashlib
 import json
 
@@ -26,7 +27,15 @@ def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
         return {"features": computed[0].features}
 
     # Whatever may change the last digit belongs to the identity: a result must not depend on the cache.
-    identity = json.dumps([embedder.towers.checksum, embedder.batch_size, lightclip_ms.__version__,
-                           mindspore.__version__, mindspore.get_context("device_target"), prompts])
+    identity = json.dumps(
+        [
+            embedder.towers.checksum,
+            embedder.batch_size,
+            lightclip_ms.__version__,
+            mindspore.__version__,
+            mindspore.get_context("device_target"),
+            prompts,
+        ]
+    )
     features = cached_arrays(f"prompts/{hashlib.sha256(identity.encode()).hexdigest()[:32]}", [], compute)["features"]
     return computed[0] if computed else Embedded(features, np.arange(len(prompts)), len(prompts), None)

@@ -1,4 +1,5 @@
 """The two towers of a trained model as functions of numpy arrays, for everything that only infers."""
+
 import hashlib
 
 import numpy as np

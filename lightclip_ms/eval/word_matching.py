@@ -1,4 +1,5 @@
 """Which patch the bipartite matching of token alignment (Eq. 10-12) gives each word of a caption."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ class WordTokens(nn.Cell):
 @dataclass(frozen=True)
 class WordMatch:
     """A token of the caption, the patch (row, column) it is matched to, and their cosine."""
+
     word: str
     patch: tuple[int, int]
     cosine: float
@@ -57,8 +59,9 @@ def match_caption(towers, image, caption: str, projection: np.ndarray) -> tuple[
     return match_words(image_tokens, text_tokens, words, projection), round(len(image_tokens) ** 0.5)
 
 
-def match_words(image_tokens: np.ndarray, text_tokens: np.ndarray, words: list[str],
-                projection: np.ndarray) -> list[WordMatch]:
+def match_words(
+    image_tokens: np.ndarray, text_tokens: np.ndarray, words: list[str], projection: np.ndarray
+) -> list[WordMatch]:
     """The matches of one image and its caption, in the caption's order; with more words than patches some have none.
 
     Args:
@@ -70,8 +73,11 @@ def match_words(image_tokens: np.ndarray, text_tokens: np.ndarray, words: list[s
     matches = match_tokens(1 - cosine[None], np.ones((1, len(words)), bool))[0]
     side = round(len(image_tokens) ** 0.5)
     found = [(word, np.flatnonzero(matches[:, column])) for column, word in enumerate(words)]
-    return [WordMatch(word, divmod(int(patch[0]), side), float(cosine[patch[0], column]))
-            for column, (word, patch) in enumerate(found) if len(patch)]
+    return [
+        WordMatch(word, divmod(int(patch[0]), side), float(cosine[patch[0], column]))
+        for column, (word, patch) in enumerate(found)
+        if len(patch)
+    ]
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 Legend: N images, C classes, K templates, E embedding size.
 """
+
 import numpy as np
 
 
@@ -63,5 +64,8 @@ def classification_scores(ranks: np.ndarray, labels: np.ndarray) -> dict[str, fl
     counts = np.bincount(labels)
     right = np.bincount(labels, weights=ranks == 0)
     present = counts > 0
-    return {"top1": 100 * float(np.mean(ranks == 0)), "top5": 100 * float(np.mean(ranks < 5)),
-            "mean_per_class": 100 * float(np.mean(right[present] / counts[present]))}
+    return {
+        "top1": 100 * float(np.mean(ranks == 0)),
+        "top5": 100 * float(np.mean(ranks < 5)),
+        "mean_per_class": 100 * float(np.mean(right[present] / counts[present])),
+    }

@@ -2,6 +2,7 @@
 
 N rows on this card, G columns on all cards, E embedding size.
 """
+
 import mindspore as ms
 from mindspore import Tensor, ops
 
@@ -54,8 +55,7 @@ def soft_targets(logits, phase, delta=0.2, offset=0, source="logits"):
     return ops.stop_gradient(ops.where(positive, 1.0 - moved, moved * negatives))
 
 
-def instance_loss(image, text, logit_scale, phase, delta=0.2, all_image=None, all_text=None, offset=0,
-                  source="logits"):
+def instance_loss(image, text, logit_scale, phase, delta=0.2, all_image=None, all_text=None, offset=0, source="logits"):
     """Mean of the image-to-text and text-to-image cross-entropies over this card's N rows (Eq. 2-5).
 
     The mean over cards of this loss is the loss of one card with the whole batch.
@@ -75,8 +75,10 @@ def instance_loss(image, text, logit_scale, phase, delta=0.2, all_image=None, al
     all_image = image if all_image is None else all_image
     all_text = text if all_text is None else all_text
     if image.shape != text.shape or all_image.shape != all_text.shape:
-        raise ValueError(f"image and text features come in pairs, got {image.shape} and {text.shape}, "
-                         f"{all_image.shape} and {all_text.shape} of all cards")
+        raise ValueError(
+            f"image and text features come in pairs, got {image.shape} and {text.shape}, "
+            f"{all_image.shape} and {all_text.shape} of all cards"
+        )
     image, text = l2_normalize(promote(image)), l2_normalize(promote(text))
     all_image, all_text = l2_normalize(promote(all_image)), l2_normalize(promote(all_text))
     image_to_text = _direction(image, all_text, logit_scale, phase, delta, offset, source)

@@ -4,6 +4,7 @@ N pairs, P patches, L text positions. A Python error inside a compiled graph wou
 `assign_words`, the part that the graph calls, never raises: it marks the pair, the loss becomes NaN, and
 `take_matching_error` tells the training loop which pair it was.
 """
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -96,8 +97,11 @@ def _solve(cost, valid):
     words = cost[valid].astype(np.float64)  # [words of all pairs, P]
     if not np.isfinite(words).all():
         row = int(np.nonzero(valid)[0][~np.isfinite(words).all(1)][0])
-        raise MatchingError(f"pair {row} of the batch has matching costs that are NaN or infinite: its image or text "
-                            "tokens are not finite", row)
+        raise MatchingError(
+            f"pair {row} of the batch has matching costs that are NaN or infinite: its image or text "
+            "tokens are not finite",
+            row,
+        )
     ends = list(accumulate(valid.sum(1).tolist(), initial=0))
     matched = np.full(len(words), UNMATCHED, np.int32)
 
@@ -111,7 +115,7 @@ def _solve(cost, valid):
 
     share = -(-len(valid) // _THREADS)
     with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(solve, [ends[first:first + share + 1] for first in range(0, len(valid), share)]))
+        list(pool.map(solve, [ends[first : first + share + 1] for first in range(0, len(valid), share)]))
     patches = np.full(valid.shape, UNMATCHED, np.int32)
     patches[valid] = matched
     return patches

@@ -1,4 +1,5 @@
 """Masked language modelling, one head of Eq. 14-15. N texts on this card, M mask slots a text, V vocabulary."""
+
 import math
 
 from mindspore import ops
@@ -35,8 +36,9 @@ def mlm_loss(logits, labels, weights):
         ValueError: the shapes do not fit.
     """
     if logits.shape[:-1] != labels.shape or labels.shape != weights.shape or labels.ndim != 1:
-        raise ValueError(f"logits must be [R, V] with labels and weights [R], got {logits.shape}, {labels.shape} and "
-                         f"{weights.shape}")
+        raise ValueError(
+            f"logits must be [R, V] with labels and weights [R], got {logits.shape}, {labels.shape} and {weights.shape}"
+        )
     scores = promote(logits)
     weights = weights.astype(scores.dtype)
     labelled = ops.gather_elements(scores, 1, labels.reshape(-1, 1)).reshape(-1)

@@ -2,6 +2,7 @@
 
 N pairs on this card, P image tokens, L text positions, D width.
 """
+
 import mindspore as ms
 from mindspore import ops
 
@@ -34,8 +35,10 @@ def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample"):
         ValueError: the shapes do not fit, or `normalizer` is unknown.
     """
     if image_tokens.shape[0::2] != text_tokens.shape[0::2] or valid.shape != text_tokens.shape[:2]:
-        raise ValueError(f"tokens must be [N, P, D] and [N, L, D] with valid [N, L], got {image_tokens.shape}, "
-                         f"{text_tokens.shape} and {valid.shape}")
+        raise ValueError(
+            f"tokens must be [N, P, D] and [N, L, D] with valid [N, L], got {image_tokens.shape}, "
+            f"{text_tokens.shape} and {valid.shape}"
+        )
     valid = valid.astype(ms.bool_)
     image, text = l2_normalize(promote(image_tokens)), l2_normalize(promote(text_tokens))
     cost = 1 - ops.matmul(text, ops.transpose(image, (0, 2, 1)))  # [N, L, P], Eq. 10, 11

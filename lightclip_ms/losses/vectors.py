@@ -1,4 +1,5 @@
 """Precision and row operations shared by the losses."""
+
 import mindspore as ms
 from mindspore import ops
 

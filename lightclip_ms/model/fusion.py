@@ -2,6 +2,7 @@
 
 Legend: N batch, L text positions, M masked slots, R of all slots that get logits, P image tokens, C image channels, D text width, V vocabulary, H heads.
 """
+
 import numpy as np
 
 import mindspore.nn as nn
@@ -59,7 +60,9 @@ class CrossAttention(nn.Cell):
         query = ops.BatchMatMul()(query * per_head[1] ** -0.5, key)  # [H, N M, C]
         query = query.reshape(self.heads, n, slots, channels).transpose(1, 0, 2, 3).reshape(n, -1, channels)
         scores = ops.BatchMatMul(transpose_b=True)(query, image).astype(mstype.float32)  # [N, H M, P]
-        mean = ops.BatchMatMul()(ops.softmax(scores, -1).astype(precision), image).reshape(n, self.heads, slots, channels)
+        mean = ops.BatchMatMul()(ops.softmax(scores, -1).astype(precision), image).reshape(
+            n, self.heads, slots, channels
+        )
         mean = mean.transpose(1, 0, 2, 3).reshape(self.heads, n * slots, channels)
         value = ops.matmul(self.value.weight, self.conv.weight).reshape(per_head).astype(precision)
         context = ops.BatchMatMul(transpose_b=True)(mean, value)  # [H, N M, D / H]

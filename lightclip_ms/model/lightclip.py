@@ -1,4 +1,5 @@
 """Two towers and a temperature."""
+
 import math
 
 import numpy as np

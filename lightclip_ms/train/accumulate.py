@@ -7,6 +7,7 @@ feature, and each part is embedded once more with those gradients as its targets
 What it cannot equal is batch norm, whose statistics are those of a part; its running ones see each part twice.
 N pairs on this card, E embedding size.
 """
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
@@ -55,11 +56,16 @@ class _AddPart(nn.Cell):
     def _surrogate(self, batch, totals, image_grad, text_grad):
         image, text, sums = self.objective.encode(*batch, totals)
         config = self.objective.config
-        loss = (image.astype(ms.float32) * image_grad).sum() + (text.astype(ms.float32) * text_grad).sum() \
+        loss = (
+            (image.astype(ms.float32) * image_grad).sum()
+            + (text.astype(ms.float32) * text_grad).sum()
             + self.update.scale_loss(config.token_weight * sums[0] + config.mlm_weight * sums[1])
+        )
         return loss, sums
 
-    def construct(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, totals, image_grad, text_grad):
+    def construct(
+        self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, totals, image_grad, text_grad
+    ):
         batch = (pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights)
         gradients, (sums,) = self.grad(batch, totals, image_grad, text_grad)
         for buffer, gradient in zip(self.buffers, gradients):
@@ -102,11 +108,18 @@ class AccumulatedStep:
         set_precision(objective, config.amp_level, config.amp_dtype)
         self.objective, self.parts = objective, config.accumulate
         self.update = Update(objective, config, world_size)
-        buffers = ms.ParameterTuple([
-            ms.Parameter(ops.zeros(parameter.shape, ms.float32), f"sum.{index}", requires_grad=False)
-            for index, parameter in enumerate(self.update.parameters)])
-        self._cells = (_Embed(objective), _FeatureGradients(objective, self.update),
-                       _AddPart(objective, self.update, buffers), _Apply(objective, self.update, buffers, world_size))
+        buffers = ms.ParameterTuple(
+            [
+                ms.Parameter(ops.zeros(parameter.shape, ms.float32), f"sum.{index}", requires_grad=False)
+                for index, parameter in enumerate(self.update.parameters)
+            ]
+        )
+        self._cells = (
+            _Embed(objective),
+            _FeatureGradients(objective, self.update),
+            _AddPart(objective, self.update, buffers),
+            _Apply(objective, self.update, buffers, world_size),
+        )
         for cell in self._cells:
             cell.set_train()
 

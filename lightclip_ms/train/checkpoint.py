@@ -3,6 +3,7 @@
 Names are `model/...` (what inference needs), `objective/...` (training-only parts) and `update/...` (moments, loss scale). MindSpore's own
 checkpoints are removed before they are rewritten, and load with flipped bits unless told otherwise.
 """
+
 import hashlib
 import json
 import os
@@ -62,13 +63,17 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint. Other formats, such "
-                         "as .ckpt and .pth, are not read") from None
+        raise ValueError(
+            f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint. Other formats, such "
+            "as .ckpt and .pth, are not read"
+        ) from None
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of lightclip_ms")
     if int(metadata["version"]) > VERSION:
-        raise ValueError(f"{path}: written by a newer lightclip_ms (format {metadata['version']}, this one reads "
-                         f"{VERSION}); update the package")
+        raise ValueError(
+            f"{path}: written by a newer lightclip_ms (format {metadata['version']}, this one reads "
+            f"{VERSION}); update the package"
+        )
     if _digest(arrays, metadata["header"]) != metadata["digest"]:
         raise ValueError(f"{path}: the content does not match its digest, the file is damaged; use an earlier one")
     return arrays, json.loads(metadata["header"])
@@ -76,8 +81,11 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
 
 def cell_arrays(cell: nn.Cell, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     """Copies of a Cell's parameters by their place in it, `prefix/` before each; without names that start with one of `skip`."""
-    return {f"{prefix}/{name}": parameter.asnumpy().copy() for name, parameter in cell.parameters_and_names()
-            if not name.startswith(skip)}
+    return {
+        f"{prefix}/{name}": parameter.asnumpy().copy()
+        for name, parameter in cell.parameters_and_names()
+        if not name.startswith(skip)
+    }
 
 
 def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source, skip: tuple[str, ...] = ()) -> None:
@@ -87,16 +95,17 @@ def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source,
         ValueError: a parameter is missing, left over, or of another shape; the message names it.
     """
     given = {name.removeprefix(prefix + "/"): array for name, array in arrays.items() if name.startswith(prefix + "/")}
-    wanted = {name: parameter for name, parameter in cell.parameters_and_names()
-              if not name.startswith(skip)}
+    wanted = {name: parameter for name, parameter in cell.parameters_and_names() if not name.startswith(skip)}
     wrong = sorted(given.keys() ^ wanted.keys())
     wrong += [name for name in wanted if name in given and tuple(wanted[name].shape) != given[name].shape]
     if wrong:
         name = wrong[0]
         found = f"shape {given[name].shape}" if name in given else "nothing"
         expected = f"shape {tuple(wanted[name].shape)}" if name in wanted else "nothing"
-        raise ValueError(f"{source}: checkpoint of another architecture: {name} has {found}, this model expects "
-                         f"{expected} ({len(wrong)} parameters differ)")
+        raise ValueError(
+            f"{source}: checkpoint of another architecture: {name} has {found}, this model expects "
+            f"{expected} ({len(wrong)} parameters differ)"
+        )
     for name, parameter in wanted.items():
         parameter.set_data(Tensor(given[name].astype(ms.dtype_to_nptype(parameter.dtype))))
 
@@ -139,7 +148,7 @@ class CheckpointFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{global_step:09d}.safetensors"
         write_checkpoint(path, arrays, header)
-        for old in self.paths()[:-self.keep]:
+        for old in self.paths()[: -self.keep]:
             old.unlink()
         for aside in self.folder.glob(".*.tmp"):
             aside.unlink()

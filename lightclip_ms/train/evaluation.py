@@ -1,4 +1,5 @@
 """Evaluation while training, on all cards: retrieval on `data.val`, zero-shot classification on `data.zeroshot`."""
+
 from mindspore import nn
 
 from lightclip_ms import parallel
@@ -46,6 +47,9 @@ class Evaluation:
         if self._labelled is not None:
             results |= evaluate_zeroshot(embedder, self._labelled, self._classes, self._templates)
         model.set_train(training)
-        return {name: value for name, value in results.items()
-                if name.split("_R@")[0] in ("image_to_text", "text_to_image")
-                or name in ("mean_recall", "top1", "top5", "mean_per_class")}
+        return {
+            name: value
+            for name, value in results.items()
+            if name.split("_R@")[0] in ("image_to_text", "text_to_image")
+            or name in ("mean_recall", "top1", "top5", "mean_per_class")
+        }

@@ -1,4 +1,5 @@
 """What a Cell is compiled into: the operators of its graph, for tests, for the Ascend check and for the cost model."""
+
 from dataclasses import dataclass
 
 from mindspore import nn
@@ -15,6 +16,7 @@ Tensors = tuple[tuple[tuple[int, ...], str], ...]  # shape and dtype of each; -1
 @dataclass(frozen=True)
 class Operator:
     """One node: primitive name, the Cell it came from, the tensors it makes and the tensors it reads."""
+
     name: str
     scope: str
     outputs: Tensors

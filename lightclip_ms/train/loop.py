@@ -1,4 +1,5 @@
 """The loop around the step: epochs, metrics, checkpoints, exact continuation, orderly stops."""
+
 import math
 import signal
 import time
@@ -25,9 +26,22 @@ from lightclip_ms.train.step import METRICS, TrainStep
 
 _BATCH = ("image", "text", "masked_text", "mlm_positions", "mlm_labels", "mlm_weights")
 _UPDATE_COPIES = ("objective.", "optimizer.adam.objective.", "logit_scale")  # its references to the objective's
-_MAY_CHANGE = {"train.log_every", "train.save_minutes", "train.save_steps", "train.keep", "train.eval_epochs",
-               "train.best_metric", "data.workers", "data.val", "data.zeroshot", "data.zeroshot_classes",
-               "data.zeroshot_templates", "device", "output_dir", "resume"}  # between a checkpoint and its continuation
+_MAY_CHANGE = {
+    "train.log_every",
+    "train.save_minutes",
+    "train.save_steps",
+    "train.keep",
+    "train.eval_epochs",
+    "train.best_metric",
+    "data.workers",
+    "data.val",
+    "data.zeroshot",
+    "data.zeroshot_classes",
+    "data.zeroshot_templates",
+    "device",
+    "output_dir",
+    "resume",
+}  # between a checkpoint and its continuation
 
 
 class Stopped(Exception):
@@ -47,9 +61,16 @@ class Trainer:
         self.rank, self.world_size = parallel.init()
         ms.set_seed(config.train.seed)  # the same on all ranks: all start from the same weights
         model = config.model
-        self.data = TrainData(config.data, Tokenizer(model.context_length, model.vocab_size), model.image_size,
-                              config.train.batch_size, config.loss.mask_ratio, config.train.seed, self.rank,
-                              self.world_size)
+        self.data = TrainData(
+            config.data,
+            Tokenizer(model.context_length, model.vocab_size),
+            model.image_size,
+            config.train.batch_size,
+            config.loss.mask_ratio,
+            config.train.seed,
+            self.rank,
+            self.world_size,
+        )
         self.total_steps = config.train.epochs * self.data.steps_per_epoch
         self.folder = RunFolder(config.output_dir, config, self.rank)
         self.evaluation = Evaluation(config)
@@ -82,7 +103,8 @@ class Trainer:
         self.folder.open_metrics(self.global_step)
         self.folder.say(
             f"{self.data.num_samples} pairs, {self.world_size} x {self.config.train.batch_size} a step, "
-            f"{self.data.steps_per_epoch} steps an epoch, {self.total_steps} in all; the first step compiles")
+            f"{self.data.steps_per_epoch} steps an epoch, {self.total_steps} in all; the first step compiles"
+        )
         for epoch in range(self.global_step // self.data.steps_per_epoch, self.config.train.epochs):
             self._run_epoch(epoch)
         self._export("model.safetensors", {})
@@ -99,15 +121,21 @@ class Trainer:
         for batch in self._timed(self.data.epoch(epoch, start)):
             lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)
             began = time.monotonic()
-            metrics = self.step(*(Tensor(batch[name]) for name in _BATCH), phase, Tensor(lr, ms.float32),
-                                Tensor(float(self._stop), ms.float32))
+            metrics = self.step(
+                *(Tensor(batch[name]) for name in _BATCH),
+                phase,
+                Tensor(lr, ms.float32),
+                Tensor(float(self._stop), ms.float32),
+            )
             self.global_step += 1
             self._pending.append((metrics, {"step": self.global_step, "epoch": epoch, "lr": lr}, batch["index"]))
             if len(self._pending) == 1 and self._is_first_step():
                 metrics.asnumpy()
                 self.folder.say(f"first step, with compilation: {time.monotonic() - began:.1f} s")
                 self.rate.start(self.global_step)
-            if self.global_step % self._look_every == 0 or (train.save_steps and self.global_step % train.save_steps == 0):
+            if self.global_step % self._look_every == 0 or (
+                train.save_steps and self.global_step % train.save_steps == 0
+            ):
                 self._read_metrics()
         self._read_metrics()
         if train.eval_epochs and ((epoch + 1) % train.eval_epochs == 0 or epoch + 1 == train.epochs):
@@ -120,8 +148,10 @@ class Trainer:
         if not results:
             return
         self.folder.log_evaluation({"step": self.global_step, "epoch": epoch, **results})
-        self.folder.say(f"epoch {epoch + 1}/{self.config.train.epochs} evaluation: "
-                        + ", ".join(f"{name} {value:.2f}" for name, value in results.items()))
+        self.folder.say(
+            f"epoch {epoch + 1}/{self.config.train.epochs} evaluation: "
+            + ", ".join(f"{name} {value:.2f}" for name, value in results.items())
+        )
         metric = self.config.train.best_metric
         if metric in results and self.folder.is_best(metric, results[metric]):
             self._export("best.safetensors", {metric: results[metric]})
@@ -160,8 +190,9 @@ class Trainer:
             self._save(records[-1]["epoch"])
             parallel.wait_for_all(self.world_size)  # the launcher ends all ranks when the first one leaves
             raise Stopped(f"{STOPPED_PREFIX} after step {self.global_step}; the same command goes on from there")
-        if (train.save_steps and self.global_step % train.save_steps == 0) \
-                or time.monotonic() - self._last_save > 60 * train.save_minutes:
+        if (
+            train.save_steps and self.global_step % train.save_steps == 0
+        ) or time.monotonic() - self._last_save > 60 * train.save_minutes:
             self._save(records[-1]["epoch"])
 
     def _check_finite(self, record: dict, index) -> None:
@@ -174,16 +205,25 @@ class Trainer:
         saved = self.folder.checkpoints.paths()
         raise FloatingPointError(
             f"step {record['step']}: the loss or its gradient is not finite ({terms}); {matching or ''} samples {keys}; "
-            f"last checkpoint {saved[-1] if saved else 'none'}")
+            f"last checkpoint {saved[-1] if saved else 'none'}"
+        )
 
     def _state(self) -> dict:
-        return {**cell_arrays(self.model, "model"), **cell_arrays(self.objective, "objective", skip=("model.",)),
-                **cell_arrays(self.step.update, "update", skip=_UPDATE_COPIES)}
+        return {
+            **cell_arrays(self.model, "model"),
+            **cell_arrays(self.objective, "objective", skip=("model.",)),
+            **cell_arrays(self.step.update, "update", skip=_UPDATE_COPIES),
+        }
 
     def _header(self, kind: str) -> dict:
-        return {"kind": kind, "config": to_dict(self.config), "global_step": self.global_step,
-                "world_size": self.world_size, "versions": versions(),
-                "samples_seen": self.global_step * self.config.train.batch_size * self.world_size}
+        return {
+            "kind": kind,
+            "config": to_dict(self.config),
+            "global_step": self.global_step,
+            "world_size": self.world_size,
+            "versions": versions(),
+            "samples_seen": self.global_step * self.config.train.batch_size * self.world_size,
+        }
 
     def _save(self, epoch: int) -> None:
         """Rank 0 writes; the others meet it again at the next step's collectives."""
@@ -215,8 +255,10 @@ class Trainer:
 def check_agreement(steps: list[float], folder) -> None:
     """All cards go on from the same step: another one would train on from other weights without a word."""
     if len(set(steps)) > 1:
-        raise ValueError(f"{folder}: the cards found checkpoints of different steps ({', '.join(f'{step:.0f}' for step in steps)}); "
-                         "output_dir must be a folder that all machines share")
+        raise ValueError(
+            f"{folder}: the cards found checkpoints of different steps ({', '.join(f'{step:.0f}' for step in steps)}); "
+            "output_dir must be a folder that all machines share"
+        )
 
 
 def is_sound(record: dict) -> bool:
@@ -238,5 +280,7 @@ def _refuse_other_run(header: dict, config: Config, world_size: int, path) -> No
     now = {**_flatten(to_dict(config)), "world_size": world_size}
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key) and key not in _MAY_CHANGE:
-            raise ValueError(f"{path}: made with {key}={then.get(key)}, now it is {now.get(key)}; set it back, or start "
-                             "a new run with another output_dir")
+            raise ValueError(
+                f"{path}: made with {key}={then.get(key)}, now it is {now.get(key)}; set it back, or start "
+                "a new run with another output_dir"
+            )

@@ -2,6 +2,7 @@
 
 N pairs on this card, S image size, L text positions, M masked slots.
 """
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
@@ -36,8 +37,11 @@ class Objective(nn.Cell):
         visual, text = model.visual, model.text
         self.patches = (visual.image_size // visual.stage_strides[3]) ** 2
         self.token_projection = TokenProjection(visual.stage_channels[3], text.width) if config.token_weight else None
-        self.mlm_heads = MaskedLanguageHeads(
-            visual.stage_channels, text.width, text.heads, text.vocab_size) if config.mlm_weight else None
+        self.mlm_heads = (
+            MaskedLanguageHeads(visual.stage_channels, text.width, text.heads, text.vocab_size)
+            if config.mlm_weight
+            else None
+        )
         self.pixel_mean = Tensor([255 * value for value in IMAGE_MEAN], ms.float32)
         self.pixel_scale = Tensor([1 / (255 * value) for value in IMAGE_STD], ms.float32)
 
@@ -53,7 +57,8 @@ class Objective(nn.Cell):
             (loss, float32 [6] of `TERMS`), whose means over cards are those of one card with the whole batch.
         """
         image, text_features, sums = self.encode(
-            pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, self.totals(text, mlm_weights))
+            pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, self.totals(text, mlm_weights)
+        )
         instance = self.instance(image, text_features, phase)
         return self.combine(instance, sums)
 
@@ -93,8 +98,16 @@ class Objective(nn.Cell):
         both = self.gather(ops.concat((image.astype(ms.float32), text.astype(ms.float32)), 1))
         width = image.shape[1]
         return losses.instance_loss(
-            image, text, self.model.logit_scale.exp(), phase, self.config.delta, both[:, :width], both[:, width:],
-            self.rank * image.shape[0], self.config.source)
+            image,
+            text,
+            self.model.logit_scale.exp(),
+            phase,
+            self.config.delta,
+            both[:, :width],
+            both[:, width:],
+            self.rank * image.shape[0],
+            self.config.source,
+        )
 
     def combine(self, instance, sums):
         """Eq. 1 of the instance loss and what `encode` gave for the whole batch: (loss, float32 [6] of `TERMS`)."""
@@ -110,8 +123,9 @@ class Objective(nn.Cell):
         return losses.word_mask(text, self.model.text.sot_id, self.model.text.eot_id)
 
     def _counts(self, text, mlm_weights):
-        return ops.stack((losses.token_alignment_count(self._words(text), self.patches, self.config.normalizer),
-                          mlm_weights.sum()))
+        return ops.stack(
+            (losses.token_alignment_count(self._words(text), self.patches, self.config.normalizer), mlm_weights.sum())
+        )
 
     def _encode_texts(self, text, masked_text):
         """Stages of the clean and of the masked texts, and the clean texts' features, in one pass of 2N texts."""

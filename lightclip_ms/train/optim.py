@@ -1,4 +1,5 @@
 """AdamW and its learning rate (paper section 4.1)."""
+
 import math
 
 from mindspore import Parameter, ParameterTuple, nn, ops

@@ -6,6 +6,7 @@ normalisation, softmax, the residual stream, the losses and the optimizer stay i
 MindSpore's `amp.auto_mixed_precision` is not used: it converts only what it finds in `construct` of cells it knows, an
 eighth of the products here, and its O2 leaves products of two precisions behind.
 """
+
 import mindspore as ms
 from mindspore import amp, nn
 

@@ -1,4 +1,5 @@
 """The line on the screen while a run trains."""
+
 import time
 
 import mindspore as ms
@@ -40,9 +41,11 @@ class Rate:
             return {}
         elapsed = time.monotonic() - self._start
         per_step = elapsed / (global_step - self._first_step)
-        return {"images_per_second": round(self.images_per_step / per_step, 1),
-                "data_wait": round(self._waited / elapsed, 4),
-                "eta_seconds": round(per_step * (self.total_steps - global_step), 1)}
+        return {
+            "images_per_second": round(self.images_per_step / per_step, 1),
+            "data_wait": round(self._waited / elapsed, 4),
+            "eta_seconds": round(per_step * (self.total_steps - global_step), 1),
+        }
 
 
 def memory() -> dict:
@@ -59,17 +62,21 @@ def progress_line(record: dict, epochs: int, total_steps: int, skipped: int = 0)
     Args:
         skipped: updates left out because the scaled gradient overflowed.
     """
-    line = (f"epoch {record['epoch'] + 1}/{epochs} step {record['step']}/{total_steps} "
-            f"loss {record['loss']:.4f} (instance {record['instance']:.4f}, token {record['token']:.4f}, "
-            f"mlm {record['mlm']:.4f}) lr {record['lr']:.2e} scale {record['logit_scale']:.1f} "
-            f"grad {record['grad_norm']:.2f}")
+    line = (
+        f"epoch {record['epoch'] + 1}/{epochs} step {record['step']}/{total_steps} "
+        f"loss {record['loss']:.4f} (instance {record['instance']:.4f}, token {record['token']:.4f}, "
+        f"mlm {record['mlm']:.4f}) lr {record['lr']:.2e} scale {record['logit_scale']:.1f} "
+        f"grad {record['grad_norm']:.2f}"
+    )
     if record["mlm_left_out"] > 0.05:
         line += f" (no row for {record['mlm_left_out']:.0%} of masked words: raise loss.mlm_rows_per_text)"
     if record["loss_scale"] != 1:
         line += f" loss scale {record['loss_scale']:.0f} ({skipped} overflows)"
     if "images_per_second" in record:
-        line += (f" | {record['images_per_second']:.0f} images/s, data wait {record['data_wait']:.0%}, "
-                 f"ETA {clock(record['eta_seconds'])}")
+        line += (
+            f" | {record['images_per_second']:.0f} images/s, data wait {record['data_wait']:.0%}, "
+            f"ETA {clock(record['eta_seconds'])}"
+        )
     if "memory_mb" in record:
         line += f" | memory {record['memory_mb'] / 1e3:.1f} GB"
     if "device_memory_mb" in record:

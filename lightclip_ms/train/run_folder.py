@@ -2,6 +2,7 @@
 
 Only rank 0 writes; on other ranks every method does nothing.
 """
+
 import json
 import math
 import os
@@ -22,10 +23,16 @@ from lightclip_ms.train.checkpoint import CheckpointFolder
 
 def versions() -> dict[str, str]:
     """Versions of everything that may change a number, and the source's git revision where there is one."""
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
-                              check=False).stdout.strip()
-    return {"lightclip_ms": lightclip_ms.__version__, "mindspore": ms.__version__, "numpy": np.__version__,
-            "python": platform.python_version(), "git": revision or "not a git checkout"}
+    revision = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "lightclip_ms": lightclip_ms.__version__,
+        "mindspore": ms.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "git": revision or "not a git checkout",
+    }
 
 
 class RunFolder:
@@ -89,7 +96,9 @@ class RunFolder:
 
     def is_best(self, metric: str, value: float) -> bool:
         """Whether no logged evaluation has a larger `metric`; False on ranks that do not write."""
-        return self.is_writer and value >= max(record.get(metric, value) for record in self._records("evaluations.jsonl"))
+        return self.is_writer and value >= max(
+            record.get(metric, value) for record in self._records("evaluations.jsonl")
+        )
 
     def draw_curves(self) -> None:
         """`loss_curves.png` of all steps so far."""

@@ -1,4 +1,5 @@
 """One training step as one compiled graph: forward, losses, gradients, reduction, clipping, AdamW."""
+
 import mindspore as ms
 from mindspore import nn, ops
 
@@ -39,7 +40,8 @@ class TrainStep(nn.Cell):
             float32 [11] of `METRICS`, means over cards.
         """
         (_, terms), gradients = self.value_and_grad(
-            pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase)
+            pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase
+        )
         terms = self.sum_over_cards(ops.concat((terms, stop.reshape(1)))) / self.world_size
         return ops.concat((terms, self.update(gradients, lr)))
 

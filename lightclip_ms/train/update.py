@@ -1,4 +1,5 @@
 """From a card's gradients to updated parameters: reduce, unscale, clip, AdamW, clamp."""
+
 import math
 
 import mindspore as ms
