@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.batch import make_batch
 from benchmarks.compare import compare_gradients, load_gradients
 from benchmarks.protocol import Worker
-from lightclip_ms.config_file import to_dict
+from lightclip_ms.config.file import to_dict
 
 TASKS = ("step", "image encoder", "text encoder", "encode_image", "encode_text")
 FRAMEWORKS = ("mindspore", "torch")

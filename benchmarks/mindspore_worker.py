@@ -9,15 +9,15 @@ import json  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-import lightclip_ms.backend  # noqa: E402 - prepares the environment before MindSpore loads
 import mindspore as ms  # noqa: E402
 import numpy as np  # noqa: E402
 from mindspore import Tensor, nn  # noqa: E402
 
+import lightclip_ms.runtime.backend  # noqa: E402 - prepares the environment before MindSpore loads
 from benchmarks.batch import BATCH_KEYS  # noqa: E402
 from benchmarks.protocol import serve  # noqa: E402
-from lightclip_ms.config import LossConfig, ModelConfig, TrainConfig  # noqa: E402
-from lightclip_ms.factory import create_model  # noqa: E402
+from lightclip_ms.config.schema import LossConfig, ModelConfig, TrainConfig  # noqa: E402
+from lightclip_ms.model.factory import create_model  # noqa: E402
 from lightclip_ms.train.objective import Objective  # noqa: E402
 from lightclip_ms.train.step import TrainStep  # noqa: E402
 
@@ -97,7 +97,7 @@ def profile(run, folder) -> dict:
 def main():
     imported = time.perf_counter() - START
     folder = sys.argv[1]
-    lightclip_ms.backend.prepare_device("cpu")
+    lightclip_ms.runtime.backend.prepare_device("cpu")
     start = time.perf_counter()
     objective, step, names = prepare(folder)
     build = time.perf_counter() - start

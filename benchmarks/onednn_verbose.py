@@ -15,14 +15,14 @@ RUNS = 2
 
 
 def run_mindspore(config, batch: int) -> None:
-    import lightclip_ms.backend
+    import lightclip_ms.runtime.backend
 
-    lightclip_ms.backend.prepare_device("cpu")
+    lightclip_ms.runtime.backend.prepare_device("cpu")
     import numpy as np
     from mindspore import Tensor
 
     from benchmarks.mindspore_worker import EncoderGradients
-    from lightclip_ms.factory import create_model
+    from lightclip_ms.model.factory import create_model
 
     gradients = EncoderGradients(create_model(config.model).visual)
     images = Tensor(np.random.default_rng(0).normal(size=(batch, 3, *[config.model.image_size] * 2)).astype(np.float32))
@@ -60,7 +60,7 @@ def milliseconds(output: str) -> dict[str, float]:
 
 def main():
     if sys.argv[1] in ("mindspore", "torch"):
-        from lightclip_ms.config_file import load_config
+        from lightclip_ms.config.file import load_config
 
         run = run_mindspore if sys.argv[1] == "mindspore" else run_torch
         run(load_config(str(ROOT / f"configs/{sys.argv[2]}.yaml")), int(sys.argv[3]))

@@ -6,17 +6,17 @@ import time
 
 os.environ["OMP_NUM_THREADS"] = sys.argv[1] if len(sys.argv) > 1 else str(os.cpu_count())
 
-import lightclip_ms.backend  # noqa: E402 - prepares the environment before MindSpore loads
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-from mindspore import Tensor, nn, ops  # noqa: E402
-from scipy.optimize import linear_sum_assignment  # noqa: E402
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from scipy.optimize import linear_sum_assignment
 
-from lightclip_ms.encoders import layers  # noqa: E402
-from lightclip_ms.encoders.cpu_layers import _column_sums  # noqa: E402
-from lightclip_ms.losses.matching import UNMATCHED, _solve  # noqa: E402
-from lightclip_ms.train.optim import AdamW  # noqa: E402
-from lightclip_ms.train.update import global_norm  # noqa: E402
+import lightclip_ms.runtime.backend
+from lightclip_ms.encoders import layers
+from lightclip_ms.encoders.cpu_layers import _column_sums
+from lightclip_ms.losses.matching import UNMATCHED, _solve
+from lightclip_ms.train.adamw import AdamW
+from lightclip_ms.train.update import global_norm
 
 TOKENS, WIDTH, VOCABULARY, CALLS, ROUNDS = 2464, 2048, 49408, 10, 5
 
@@ -175,7 +175,7 @@ def show_matching(rng, pairs: int = 512, patches: int = 49, positions: int = 77,
 
 
 def main():
-    lightclip_ms.backend.prepare_device("cpu")
+    lightclip_ms.runtime.backend.prepare_device("cpu")
     rng = np.random.default_rng(0)
     tokens, matrix = (
         Tensor(rng.normal(size=(rows, columns)).astype(np.float32))

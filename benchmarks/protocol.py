@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from lightclip_ms.peak_memory import peak_megabytes
+from lightclip_ms.runtime.peak_memory import peak_megabytes
 
 
 def serve(tasks: dict, report: dict) -> None:

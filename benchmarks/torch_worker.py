@@ -14,7 +14,7 @@ from benchmarks.batch import BATCH_KEYS  # noqa: E402
 from benchmarks.protocol import serve  # noqa: E402
 from benchmarks.torch_objective import Objective  # noqa: E402
 from benchmarks.weights import to_torch_names  # noqa: E402
-from lightclip_ms.config import ModelConfig  # noqa: E402
+from lightclip_ms.config.schema import ModelConfig  # noqa: E402
 
 
 def load(folder: str):

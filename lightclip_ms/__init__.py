@@ -6,19 +6,32 @@ first attribute that needs it, so `import lightclip_ms` stays fast and silent.
 
 import importlib
 
-from lightclip_ms import backend
+from lightclip_ms.runtime import backend
 
 __version__ = "0.1.0"
 
 backend.prepare_environment()
 
 _EXPORTS = {
-    "list_models": "lightclip_ms.factory",
-    "create_model": "lightclip_ms.factory",
-    "create_model_and_transforms": "lightclip_ms.factory",
-    "get_tokenizer": "lightclip_ms.factory",
+    "list_models": "lightclip_ms.config.presets",
+    "create_model": "lightclip_ms.model.factory",
+    "create_model_and_transforms": "lightclip_ms.model.factory",
+    "load_model": "lightclip_ms.model.factory",
+    "get_tokenizer": "lightclip_ms.data.tokenizer",
 }
-_SUBMODULES = ("data", "demo", "encoders", "eval", "factory", "losses", "model", "train")
+_SUBMODULES = (
+    "analysis",
+    "config",
+    "data",
+    "demo",
+    "encoders",
+    "eval",
+    "figures",
+    "losses",
+    "model",
+    "runtime",
+    "train",
+)
 
 __all__ = sorted(_EXPORTS)
 

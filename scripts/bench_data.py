@@ -22,21 +22,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+import cv2
+import numpy as np
+from PIL import Image
 
-from benchmarks.photos import make_caption, make_photo  # noqa: E402
-from benchmarks.pil_pipeline import PilPipeline, augment  # noqa: E402
-from benchmarks.side_by_side import side_by_side  # noqa: E402
-from lightclip_ms.cli import main_guard  # noqa: E402
-from lightclip_ms.config import AugmentConfig, DataConfig  # noqa: E402
-from lightclip_ms.data import Tokenizer, mask_tokens  # noqa: E402
-from lightclip_ms.data.decode import EncodedImage  # noqa: E402
-from lightclip_ms.data.image_augment import blur, draw_augmentation, recolour, resize_crop  # noqa: E402
-from lightclip_ms.data.pairs import open_pairs  # noqa: E402
-from lightclip_ms.data.pipeline import TrainData  # noqa: E402
-from lightclip_ms.data.text_augment import TextAugment  # noqa: E402
+from benchmarks.photos import make_caption, make_photo
+from benchmarks.pil_pipeline import PilPipeline, augment
+from benchmarks.side_by_side import side_by_side
+from lightclip_ms.config.schema import AugmentConfig, DataConfig
+from lightclip_ms.data import Tokenizer, mask_tokens
+from lightclip_ms.data.decode import EncodedImage
+from lightclip_ms.data.image_augment import blur, draw_augmentation, recolour, resize_crop
+from lightclip_ms.data.pairs import open_pairs
+from lightclip_ms.data.pipeline import TrainData
+from lightclip_ms.data.text_augment import TextAugment
+from lightclip_ms.runtime.exits import main_guard
 
 PHOTOS, COPIES = 400, 5
 SIZE, BATCH, CHUNK = 224, 64, 8  # CHUNK texts are tokenized at once, as in the pipeline

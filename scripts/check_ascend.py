@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightclip_ms import backend
-from lightclip_ms.cli import main_guard
-from lightclip_ms.paper_configs import ARGUMENTS_HELP, chosen_configs
+from lightclip_ms.analysis.paper_configs import ARGUMENTS_HELP, chosen_configs
+from lightclip_ms.runtime import backend
+from lightclip_ms.runtime.exits import main_guard
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -27,10 +27,10 @@ def main() -> int:
     configs = chosen_configs(options.arguments, CONFIGS)
 
     backend.prepare_device("cpu")
-    from lightclip_ms import parallel  # MindSpore only for valid configurations
-    from lightclip_ms.ascend.check import check
-    from lightclip_ms.ascend.declarations import Declarations
-    from lightclip_ms.ascend.step_graph import step_operators
+    from lightclip_ms.analysis.ascend_check import check
+    from lightclip_ms.analysis.ascend_kernels import Declarations
+    from lightclip_ms.analysis.step_graph import step_operators
+    from lightclip_ms.runtime import parallel  # MindSpore only for valid configurations
 
     declarations = Declarations()
     rank, world_size = parallel.init()

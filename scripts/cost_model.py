@@ -8,10 +8,10 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from lightclip_ms import backend
-from lightclip_ms.cli import main_guard
-from lightclip_ms.cost_model import Hardware, count_similarity_arrays, count_step, step_cost
-from lightclip_ms.paper_configs import ARGUMENTS_HELP, chosen_configs
+from lightclip_ms.analysis.cost_model import Hardware, count_similarity_arrays, count_step, step_cost
+from lightclip_ms.analysis.paper_configs import ARGUMENTS_HELP, chosen_configs
+from lightclip_ms.runtime import backend
+from lightclip_ms.runtime.exits import main_guard
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 UNITS = {

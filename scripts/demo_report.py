@@ -7,8 +7,11 @@ Written into --out (default: the run's folder): report.json, loss_curves.png and
 import argparse
 import os
 
-from lightclip_ms.cli import main_guard
-from lightclip_ms.eval import command, demo_report, figures
+from lightclip_ms.demo import report as demo_report
+from lightclip_ms.eval import command
+from lightclip_ms.figures import curves, pictures, png
+from lightclip_ms.runtime import files
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard
@@ -21,15 +24,15 @@ def main() -> None:
     args = parser.parse_args()
     out = args.out or args.run
 
-    records = figures.read_metrics(os.path.join(args.run, "metrics.jsonl"))
+    records = curves.read_metrics(os.path.join(args.run, "metrics.jsonl"))
     embedder = command.open_embedder(args.run, args)
     results, rows = demo_report.evaluate_demo(embedder, args.data)
     if not embedder.is_first:
         return
     os.makedirs(out, exist_ok=True)
-    command.write_json(os.path.join(out, "report.json"), {"results": results, **command.provenance(embedder)})
-    figures.save_figure(figures.loss_curves(records), os.path.join(out, "loss_curves.png"))
-    figures.save_figure(figures.retrieved_examples(rows), os.path.join(out, "retrieved_examples.png"))
+    files.write_json(os.path.join(out, "report.json"), {"results": results, **command.provenance(embedder)})
+    png.save_figure(curves.loss_curves(records), os.path.join(out, "loss_curves.png"))
+    png.save_figure(pictures.retrieved_examples(rows), os.path.join(out, "retrieved_examples.png"))
     print(demo_report.format_table(results))
     for name in ("loss_curves.png", "retrieved_examples.png", "report.json"):
         print(os.path.join(out, name))

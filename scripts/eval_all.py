@@ -8,8 +8,9 @@ sets that are absent are listed with where to put them. Under msrun the cards sh
 import argparse
 import os
 
-from lightclip_ms.cli import main_guard
 from lightclip_ms.eval import command, suite, tables
+from lightclip_ms.runtime import files
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard
@@ -39,9 +40,9 @@ def main() -> None:
         if not embedder.is_first:
             continue
         report = tables.to_markdown(results, encoder, opened.absent, how)
-        command.write_text(os.path.join(args.out, "report.md"), report)
-        command.write_text(os.path.join(args.out, "report.csv"), tables.to_csv(results, encoder))
-        command.write_json(
+        files.write_text(os.path.join(args.out, "report.md"), report)
+        files.write_text(os.path.join(args.out, "report.csv"), tables.to_csv(results, encoder))
+        files.write_json(
             os.path.join(args.out, "report.json"),
             {"results": results, "tables": tables.tables(results, encoder), "absent": opened.absent, **how},
         )

@@ -9,12 +9,13 @@ Under msrun the cards share the work and the result is the same.
 import argparse
 from pathlib import Path
 
-from lightclip_ms.cli import main_guard
 from lightclip_ms.eval import command
-from lightclip_ms.eval.caption_sets import open_captions
 from lightclip_ms.eval.retrieval import KS
-from lightclip_ms.eval.retrieval_sets import open_captions_json
 from lightclip_ms.eval.run import embed_captions, score_retrieval
+from lightclip_ms.eval.sets.captioned import open_captions
+from lightclip_ms.eval.sets.retrieval import open_captions_json
+from lightclip_ms.runtime import files
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard
@@ -52,7 +53,7 @@ def main() -> None:
     if result["skipped"]:
         print(f"skipped: {result['skipped']}")
     if args.json:
-        command.write_json(args.json, {"data": args.data, **result, **command.provenance(embedder)})
+        files.write_json(args.json, {"data": args.data, **result, **command.provenance(embedder)})
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ share the work and the result is the same.
 
 import argparse
 
-from lightclip_ms.cli import main_guard
-from lightclip_ms.eval import command, prompts
-from lightclip_ms.eval.labelled import match_classes, open_labelled
+from lightclip_ms.eval import command
 from lightclip_ms.eval.run import evaluate_zeroshot
+from lightclip_ms.eval.sets import prompts
+from lightclip_ms.eval.sets.labelled import match_classes, open_labelled
+from lightclip_ms.runtime import files
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard
@@ -49,7 +51,7 @@ def main() -> None:
     if result["skipped"]:
         print(f"skipped: {result['skipped']}")
     if args.json:
-        command.write_json(args.json, {"data": args.data, **result, **command.provenance(embedder)})
+        files.write_json(args.json, {"data": args.data, **result, **command.provenance(embedder)})
 
 
 if __name__ == "__main__":

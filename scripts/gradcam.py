@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lightclip_ms.cli import main_guard
-from lightclip_ms.eval import command, figures, heatmaps, picture_grid, predict
+from lightclip_ms.eval import command, similarity
+from lightclip_ms.eval.sets.images import open_images
+from lightclip_ms.figures import grad_cam, pictures, png
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard
@@ -27,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
 
     command.make_room(args.out)
-    images = predict.open_images(args.image)
+    images = open_images(args.image)
     labels = args.label or [Path(checkpoint).name for checkpoint in args.checkpoint]
     for name, given, wanted in (
         ("--text", args.text, images),
@@ -37,15 +39,15 @@ def main() -> None:
         if len(given) != len(wanted):
             raise ValueError(f"{name}: {len(given)} given, {len(wanted)} needed")
     texts = args.word or args.text
-    predict.require_words(texts)
-    pictures = [picture_grid.central_square(images, index) for index in range(len(images))]
+    similarity.require_words(texts)
+    pictures = [pictures.central_square(images, index) for index in range(len(images))]
     rows = []
     for label, checkpoint in zip(labels, args.checkpoint):
         towers = command.open_embedder(checkpoint, args).towers
         pixels = np.stack([towers.preprocess(images.read(index)) for index in range(len(images))])
-        rows.append((label, list(heatmaps.grad_cam(towers.model, pixels, towers.encode_texts(towers.tokenize(texts))))))
+        rows.append((label, list(grad_cam.grad_cam(towers.model, pixels, towers.encode_texts(towers.tokenize(texts))))))
     below = [f"{text} [{word}]" for text, word in zip(args.text, args.word)] if args.word else args.text
-    figures.save_figure(picture_grid.heatmap_figure(pictures, below, rows), args.out)
+    png.save_figure(pictures.heatmap_figure(pictures, below, rows), args.out)
     print(args.out)
 
 

@@ -9,8 +9,8 @@ A folder that is already complete is left as it is.
 import argparse
 import time
 
-from lightclip_ms.cli import main_guard
 from lightclip_ms.demo.build import Settings, build_demo_data
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard

@@ -6,8 +6,10 @@ Needs a training checkpoint: the map of patches to the words' space is not part 
 
 import argparse
 
-from lightclip_ms.cli import main_guard
-from lightclip_ms.eval import command, figures, picture_grid, predict, word_matching
+from lightclip_ms.eval import command, similarity
+from lightclip_ms.eval.sets.images import open_images
+from lightclip_ms.figures import pictures, png, token_matches
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard
@@ -21,13 +23,13 @@ def main() -> None:
     args = parser.parse_args()
 
     command.make_room(args.out)
-    predict.require_words([args.text])
-    images = predict.open_images([args.image])
-    picture = picture_grid.central_square(images, 0)
-    projection = word_matching.read_projection(command.find_checkpoint(args.checkpoint))
+    similarity.require_words([args.text])
+    images = open_images([args.image])
+    picture = pictures.central_square(images, 0)
+    projection = token_matches.read_projection(command.find_checkpoint(args.checkpoint))
     towers = command.open_embedder(args.checkpoint, args).towers
-    matches, grid = word_matching.match_caption(towers, images.read(0), args.text, projection)
-    figures.save_figure(picture_grid.matching_figure(picture, args.text, matches, grid), args.out)
+    matches, grid = token_matches.match_caption(towers, images.read(0), args.text, projection)
+    png.save_figure(pictures.matching_figure(picture, args.text, matches, grid), args.out)
     for match in matches:
         print(
             f"{match.word:<20} row {match.patch[0] + 1}, column {match.patch[1] + 1} of {grid} x {grid}   "

@@ -12,8 +12,10 @@ import json
 
 import numpy as np
 
-from lightclip_ms.cli import main_guard
-from lightclip_ms.eval import command, figures, predict
+from lightclip_ms.eval import command, similarity
+from lightclip_ms.eval.sets.images import open_images
+from lightclip_ms.figures import pictures, png
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard
@@ -32,11 +34,11 @@ def main() -> None:
     queries = [] if args.retrieve is None else [args.retrieve]
     if not (args.texts or queries or args.embeddings):
         raise ValueError("nothing to do: give --texts, --retrieve or --embeddings")
-    predict.require_words([*(args.texts or ()), *queries])
+    similarity.require_words([*(args.texts or ()), *queries])
     command.make_room(args.embeddings)
     command.make_room(args.out)
 
-    images = predict.open_images(args.pictures)
+    images = open_images(args.pictures)
     embedder = command.open_embedder(args.checkpoint, args)
     embedded = embedder.images(images)
     names = [images.key(int(index)) for index in embedded.kept]
@@ -45,12 +47,12 @@ def main() -> None:
             _table(
                 names,
                 args.texts,
-                predict.probabilities(embedded.features, embedder.texts(args.texts).features, embedder.towers.scale),
+                similarity.probabilities(embedded.features, embedder.texts(args.texts).features, embedder.towers.scale),
                 args.json,
             )
         )
     if queries:
-        found = predict.best_images(embedded, embedder.texts(queries).features[0], args.count)
+        found = similarity.best_images(embedded, embedder.texts(queries).features[0], args.count)
         for index, cosine in found:
             print(f"{cosine:+.3f}  {images.key(index)}")
         row = {
@@ -59,7 +61,7 @@ def main() -> None:
             "right": [False] * len(found),
             "pictures": [images.read(index) for index, _ in found],
         }
-        figures.save_figure(figures.retrieved_examples([row], columns=len(found)), args.out)
+        png.save_figure(pictures.retrieved_examples([row], columns=len(found)), args.out)
         print(args.out)
     if args.embeddings:
         command.write_array(args.embeddings, embedded.features.astype(np.float32))

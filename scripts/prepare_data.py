@@ -16,13 +16,13 @@ import sys
 
 from tqdm import tqdm
 
-from lightclip_ms.cli import main_guard
-from lightclip_ms.config import AugmentConfig, DataConfig
+from lightclip_ms.config.schema import AugmentConfig, DataConfig
 from lightclip_ms.data.check import contact_sheet, read_all
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.prepare import MANIFEST, Settings, prepare, verify
 from lightclip_ms.data.tokenizer import Tokenizer
+from lightclip_ms.runtime.exits import main_guard
 
 SAMPLES = 32
 

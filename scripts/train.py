@@ -7,9 +7,9 @@ by SIGTERM or Ctrl-C (saved; the same command goes on), 2 for a mistake in the c
 import argparse
 import sys
 
-from lightclip_ms.cli import EXIT_STOPPED, main_guard
-from lightclip_ms.config_file import load_config
-from lightclip_ms.launch import default_devices, launch
+from lightclip_ms.config.file import load_config
+from lightclip_ms.runtime.exits import EXIT_STOPPED, main_guard
+from lightclip_ms.runtime.launch import default_devices, launch
 
 
 @main_guard

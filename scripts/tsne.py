@@ -7,10 +7,12 @@ Prints the silhouette score of the classes in embedding space and on the map: 1 
 import argparse
 from pathlib import Path
 
-from lightclip_ms.cli import main_guard
-from lightclip_ms.eval import command, embedding_map, figures, picture_grid, prompts
-from lightclip_ms.eval.images import Subset
-from lightclip_ms.eval.labelled import match_classes, open_labelled
+from lightclip_ms.eval import command
+from lightclip_ms.eval.sets import prompts
+from lightclip_ms.eval.sets.images import Subset
+from lightclip_ms.eval.sets.labelled import match_classes, open_labelled
+from lightclip_ms.figures import embedding_map, pictures, png
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard
@@ -43,7 +45,7 @@ def main() -> None:
         outside = embedding_map.cluster_score(points, classes, "euclidean")
         print(f"{label}: silhouette {inside:+.3f} in embedding space, {outside:+.3f} on the map ({len(points)} images)")
         maps.append((f"{label}\nsilhouette {inside:+.3f}", points))
-    figures.save_figure(picture_grid.embedding_figure(maps, classes, names), args.out)
+    png.save_figure(pictures.embedding_figure(maps, classes, names), args.out)
     print(args.out)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 import lightclip_ms  # noqa: F401  before any test module loads MindSpore
-from lightclip_ms import backend
+from lightclip_ms.runtime import backend
 
 
 @pytest.fixture(autouse=True, scope="session")

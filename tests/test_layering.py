@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "lightclip_ms"
+from tests import ROOT
+
+PACKAGE = ROOT / "lightclip_ms"
 MAY_IMPORT = {  # room: the rooms of the package it may use
     "losses": {"losses"},
     "encoders": {"encoders"},

@@ -3,10 +3,11 @@
 import hashlib
 import os
 import pathlib
-import tempfile
 import zipfile
 
 import numpy as np
+
+from lightclip_ms.runtime.files import replacing
 
 _FORMAT = 1  # raise it when a table's layout changes: older entries are then ignored
 
@@ -29,9 +30,8 @@ def cached_arrays(kind: str, sources: list, build) -> dict:
     arrays = build()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
+        with replacing(entry) as aside, open(aside, "wb") as file:
             np.savez(file, **arrays)
-        os.replace(file.name, entry)
     except OSError:
         pass
     return arrays

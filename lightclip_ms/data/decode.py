@@ -59,7 +59,7 @@ class EncodedImage:
     def _open_with_pillow(self) -> None:
         try:
             self._pillow = Image.open(io.BytesIO(self._data), formats=_FORMATS)
-        except Exception as error:  # noqa: BLE001 - on hostile bytes a decoder may raise anything
+        except Exception as error:  # on hostile bytes a decoder may raise anything
             raise BadRecord("undecodable image", _one_line(error)) from None
 
     def decode(self) -> np.ndarray:
@@ -88,7 +88,7 @@ class EncodedImage:
                     self._open_with_pillow()
         try:
             pixels = _turn(_to_rgb(self._pillow), self._orientation)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # on hostile bytes a decoder may raise anything
             raise BadRecord("undecodable image", _one_line(error)) from None
         if pixels.shape != (self.height, self.width, 3):
             raise BadRecord("undecodable image", "its parts disagree about its size")
@@ -126,7 +126,7 @@ def _one_line(error: Exception) -> str:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - broken metadata do not make a broken picture
+    except Exception:  # broken metadata do not make a broken picture
         return 1
     return orientation if orientation in range(1, 9) else 1
 

@@ -16,7 +16,7 @@ import struct
 import numpy as np
 
 from lightclip_ms.data.cache import cached_arrays
-from lightclip_ms.data.pairs import Pair, clean_caption
+from lightclip_ms.data.pair import Pair, clean_caption
 from lightclip_ms.data.skipped import BadRecord, SkipReport
 from lightclip_ms.data.tar_index import expand_shards, read_span
 

@@ -8,27 +8,20 @@ import csv
 import glob
 import os
 import stat
-from typing import NamedTuple
 
 import numpy as np
 
 from lightclip_ms.data.cache import cached_arrays
+from lightclip_ms.data.mindrecord import MindRecordPairs
+from lightclip_ms.data.pair import Pair, clean_caption
 from lightclip_ms.data.skipped import BadRecord, SkipReport
 from lightclip_ms.data.tar_index import TarIndex, read_span
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 _TEXT = "txt"
 _MAX_BYTES = 256 << 20  # of one picture; anything larger is no photograph
-_MAX_CHARACTERS = 8192  # of one caption; 75 tokens never need more
 _MAX_LINE = 100_000  # characters; csv refuses fields of more than 131,072
 _CACHED_FROM = 16 << 20  # bytes; smaller tables are scanned faster than a cache entry is worth
-
-
-class Pair(NamedTuple):
-    """One record as stored: an encoded picture and its text."""
-
-    image: bytes
-    caption: str
 
 
 def open_pairs(
@@ -50,8 +43,6 @@ def open_pairs(
     if format == "csv":
         return CsvPairs(path, image_key, caption_key, separator)
     if format == "mindrecord":
-        from lightclip_ms.data.mindrecord import MindRecordPairs  # it imports this module
-
         return MindRecordPairs(path)
     return TarPairs(path)
 
@@ -64,14 +55,6 @@ def _guess_format(path: str) -> str:
     if path.lower().endswith(".tar") or os.path.isdir(path):
         return "webdataset"
     raise ValueError(f"{path}: cannot tell the format from the name; set data.format to csv, webdataset or mindrecord")
-
-
-def clean_caption(raw: bytes) -> str:
-    """Caption as text: invalid UTF-8 is replaced, NUL removed, the end cut off; raises BadRecord if nothing is left."""
-    text = raw[: 4 * _MAX_CHARACTERS].decode("utf-8", "replace").replace("\0", "")[:_MAX_CHARACTERS].strip()
-    if not text:
-        raise BadRecord("empty caption")
-    return text
 
 
 def _as_text(line: bytes) -> str:

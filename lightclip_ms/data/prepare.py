@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from lightclip_ms.data.decode import MIN_SIDE, EncodedImage
 from lightclip_ms.data.mindrecord import MAX_IMAGE_BYTES, write_mindrecord
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.skipped import BadRecord, SkipReport
+from lightclip_ms.runtime.files import sha256, write_json
 
 MANIFEST = "manifest.json"
 _LENGTH_CLASSES = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 40), (41, 75))
@@ -138,7 +138,7 @@ def _write_file(settings: Settings, identity: dict, start: int, target: pathlib.
     files = {}
     for written in sorted(aside.iterdir()):  # none if every pair was bad
         written.chmod(aside.stat().st_mode & 0o666)  # MindSpore makes them private, the user's umask decides
-        files[written.name] = {"bytes": written.stat().st_size, "sha256": _sha256(written)}
+        files[written.name] = {"bytes": written.stat().st_size, "sha256": sha256(written)}
         os.replace(written, target.parent / written.name)
     aside.rmdir()
     part = {
@@ -149,7 +149,7 @@ def _write_file(settings: Settings, identity: dict, start: int, target: pathlib.
         "dropped": report.counts,
         "examples": report.examples,
     }
-    _write_json(target.with_suffix(".json"), part)
+    write_json(target.with_suffix(".json"), part)
     return part
 
 
@@ -165,20 +165,6 @@ def _check_image(data: bytes, min_side: int) -> None:
 def _length_class(caption: str) -> str:
     words = len(caption.split())
     return next((f"{low}-{high}" for low, high in _LENGTH_CLASSES if words <= high), f"{_LENGTH_CLASSES[-1][1] + 1}+")
-
-
-def _sha256(path: pathlib.Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _write_json(path: pathlib.Path, content: dict) -> None:
-    aside = path.with_name(f"{path.name}.tmp")
-    aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(aside, path)
 
 
 def _write_manifest(folder: pathlib.Path, identity: dict, parts: list[dict], opened: SkipReport) -> dict:
@@ -199,7 +185,7 @@ def _write_manifest(folder: pathlib.Path, identity: dict, parts: list[dict], ope
     }
     if not manifest["pairs"]:
         raise ValueError(f"{identity['source']}: not one usable pair; dropped: {manifest['dropped']}")
-    _write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, manifest)
     return manifest
 
 
@@ -211,6 +197,6 @@ def verify(folder: str) -> list[str]:
         path = root / name
         if not path.is_file():
             problems.append(f"{path}: missing")
-        elif path.stat().st_size != facts["bytes"] or _sha256(path) != facts["sha256"]:
+        elif path.stat().st_size != facts["bytes"] or sha256(path) != facts["sha256"]:
             problems.append(f"{path}: not the file that the manifest describes")
     return problems

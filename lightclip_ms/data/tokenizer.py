@@ -11,6 +11,8 @@ import numpy as np
 import regex
 from tokenizers import models
 
+from lightclip_ms.config.presets import preset
+
 FULL_VOCAB_SIZE = 49408
 _MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 _MIN_VOCAB_SIZE = 514  # 256 bytes, 256 bytes that end a word, SOT, EOT
@@ -128,3 +130,9 @@ def _vocabulary(vocab_size: int) -> tuple[list[bytes], models.BPE]:
     ]
     vocab = {name: index for index, name in enumerate(names)}
     return pieces, models.BPE(vocab=vocab, merges=merges, end_of_word_suffix="</w>")
+
+
+def get_tokenizer(name: str) -> Tokenizer:
+    """The `Tokenizer` whose ids the named model's text encoder was built for."""
+    config = preset(name)
+    return Tokenizer(config.context_length, config.vocab_size)

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from lightclip_ms.config import AugmentConfig
+from lightclip_ms.config.schema import AugmentConfig
 from lightclip_ms.data.decode import EncodedImage, pillow_to_rgb
 from lightclip_ms.data.image_augment import augment, augment_pixels, draw_augmentation
 

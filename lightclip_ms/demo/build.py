@@ -1,6 +1,5 @@
 """Writes the demo data as WebDataset shards: the same bytes for the same settings, whatever the number of workers."""
 
-import hashlib
 import io
 import json
 import multiprocessing
@@ -15,6 +14,7 @@ from pathlib import Path
 from lightclip_ms.demo import splits
 from lightclip_ms.demo.compose import draw_scene
 from lightclip_ms.demo.openmoji import ATTRIBUTION
+from lightclip_ms.runtime.files import sha256
 
 VERSION = 2  # raise when the same settings give other pictures or captions
 MANIFEST = "manifest.json"
@@ -46,7 +46,7 @@ def is_complete(out: str | os.PathLike, settings: Settings) -> bool:
     if manifest is None or manifest.get("version") != VERSION or manifest.get("settings") != vars(settings):
         return False
     files = {name: Path(out, name) for name in manifest["files"]}
-    return all(path.is_file() and _sha256(path) == manifest["files"][name] for name, path in files.items())
+    return all(path.is_file() and sha256(path) == manifest["files"][name] for name, path in files.items())
 
 
 def build_demo_data(out: str | os.PathLike, settings: Settings = Settings(), workers: int = 2) -> bool:
@@ -92,7 +92,7 @@ def _write_all(out: Path, settings: Settings, workers: int) -> None:
         texts[f"{name}_templates.txt"] = "\n".join(splits.TEMPLATES[name]) + "\n"
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-        files[name] = _sha256(out / name)
+        files[name] = sha256(out / name)
     manifest = {"version": VERSION, "settings": vars(settings), "files": files}
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -115,7 +115,7 @@ def _write_job(job: tuple[Path, Settings, str | int]) -> tuple[str, str]:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for index, sample in enumerate(samples, first):
             _add_sample(tar, f"{name.split('-')[0]}-{index:06d}", sample)
-    return path.name, _sha256(path)
+    return path.name, sha256(path)
 
 
 def _add_sample(tar: tarfile.TarFile, key: str, sample: splits.Sample) -> None:
@@ -146,7 +146,3 @@ def _add_sample(tar: tarfile.TarFile, key: str, sample: splits.Sample) -> None:
         member = tarfile.TarInfo(f"{key}.{extension}")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -71,7 +71,7 @@ def _font() -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(spec.origin).parent / FONT), GLYPH_SIZE)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def draw_emoji(character: str) -> Image.Image:
     """The drawing on a transparent RGBA canvas, cropped to its ink."""
     canvas = Image.new("RGBA", (2 * GLYPH_SIZE, 2 * GLYPH_SIZE))

@@ -6,10 +6,9 @@ Only attention inside windows depends on the order of tokens. So tokens stay in 
 between plain and shifted windows, or gathers the 2x2 neighbours of patch merging, in place of rolls and transposes.
 """
 
-import numpy as np
-
 import mindspore.nn as nn
 import mindspore.ops as ops
+import numpy as np
 from mindspore import Parameter, Tensor
 from mindspore import dtype as mstype
 from mindspore.common.initializer import Normal, initializer

@@ -1,9 +1,8 @@
 """CLIP's text transformer in four stages, pooled where the end-of-text token first stands."""
 
-import numpy as np
-
 import mindspore.nn as nn
 import mindspore.ops as ops
+import numpy as np
 from mindspore import Parameter, Tensor
 from mindspore import dtype as mstype
 from mindspore.common.initializer import Normal, initializer

@@ -1,7 +1,6 @@
 """What the evaluation scripts share on the command line: the model's options and the result's provenance."""
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -12,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lightclip_ms import backend
-from lightclip_ms.eval.cards import join_cards
 from lightclip_ms.eval.embed import Embedder
+from lightclip_ms.eval.ranks import join_ranks
 from lightclip_ms.eval.towers import CheckpointTowers
+from lightclip_ms.runtime import backend
+from lightclip_ms.runtime.files import replacing
+from lightclip_ms.runtime.versions import versions
 
 
 def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +35,9 @@ def open_embedder(checkpoint: str, args: argparse.Namespace) -> Embedder:
     """A checkpoint as `add_run_options`' arguments say, on this process's share of the work under `msrun`."""
     path = find_checkpoint(checkpoint)
     backend.prepare_device(args.device)
-    cards = join_cards()
-    progress = partial(tqdm, unit="batch", leave=False, disable=None if cards.rank == 0 else True)
-    return Embedder(CheckpointTowers(path), args.batch_size, args.workers, cards, progress)
+    ranks = join_ranks()
+    progress = partial(tqdm, unit="batch", leave=False, disable=None if ranks.rank == 0 else True)
+    return Embedder(CheckpointTowers(path), args.batch_size, args.workers, ranks, progress)
 
 
 def find_checkpoint(path: str) -> str:
@@ -51,8 +52,6 @@ def find_checkpoint(path: str) -> str:
 
 def provenance(embedder: Embedder) -> dict:
     """Which model, how started, with which versions, when."""
-    from lightclip_ms.train.run_folder import versions
-
     return {
         "model": embedder.towers.name,
         "checkpoint_sha256": embedder.towers.checksum,
@@ -76,21 +75,7 @@ def make_room(path: str | None) -> None:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
 
 
-def write_json(path: str, content: dict) -> None:
-    """Write aside, then rename."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: str, text: str) -> None:
-    """Write aside, then rename."""
-    aside = f"{path}.{os.getpid()}.tmp"
-    Path(aside).write_text(text, encoding="utf-8")
-    os.replace(aside, path)
-
-
 def write_array(path: str, array) -> None:
     """Write a `.npy` file aside, then rename."""
-    aside = f"{path}.{os.getpid()}.tmp"
-    with open(aside, "wb") as file:
+    with replacing(path) as aside, open(aside, "wb") as file:
         np.save(file, array, allow_pickle=False)
-    os.replace(aside, path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightclip_ms.data.skipped import BadRecord, SkipReport
-from lightclip_ms.eval.cards import Cards
+from lightclip_ms.eval.ranks import Ranks
 
 _PREFETCHED = 3  # batches decoded ahead of the network
 
@@ -21,7 +21,7 @@ _PREFETCHED = 3  # batches decoded ahead of the network
 class Embedded:
     """Features [n, E] of those of `count` items that could be read, `kept` int [n], and one line about the others.
 
-    `per_second` counts the items of all cards, without the first batch if there are more; None if nothing was computed.
+    `per_second` counts the items of all ranks, without the first batch if there are more; None if nothing was computed.
     """
 
     features: np.ndarray
@@ -40,7 +40,7 @@ class Embedder:
             `encode_texts(int32 [B, L]) -> [B, E]`, both normalised.
         batch_size: B; the last batch is padded, never dropped, so one compiled graph serves all.
         workers: threads that decode images.
-        cards: this process among others of the job.
+        ranks: this process among others of the job.
         progress: wraps the batches, called as `tqdm(batches, total=number, desc=what)`.
     """
 
@@ -49,7 +49,7 @@ class Embedder:
         towers,
         batch_size: int = 64,
         workers: int = 2,
-        cards: Cards = Cards(),
+        ranks: Ranks = Ranks(),
         progress: Callable[..., Iterable] = lambda batches, total, desc: batches,
     ):
         if batch_size < 1 or workers < 1:
@@ -57,18 +57,18 @@ class Embedder:
         self.towers = towers
         self.batch_size = batch_size
         self._workers = workers
-        self._cards = cards
+        self._ranks = ranks
         self._progress = progress
 
     @property
     def world_size(self) -> int:
         """How many cards share the work."""
-        return self._cards.world_size
+        return self._ranks.world_size
 
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that prints and writes."""
-        return self._cards.rank == 0
+        return self._ranks.rank == 0
 
     def images(self, images) -> Embedded:
         """Embed a set with `len`, `key(i)` and `read(i)` (bytes or a Pillow image); the undecodable are counted."""
@@ -102,10 +102,10 @@ class Embedder:
         return Embedded(features, np.arange(len(texts)), len(texts), per_second)
 
     def _chunks(self, count: int) -> list[range]:
-        """This card's batches. The cut into batches is the same for any number of cards, so no sum changes."""
+        """This card's batches. The cut into batches is the same for any number of ranks, so no sum changes."""
         starts = range(0, count, self.batch_size)
         chunks = [range(start, min(start + self.batch_size, count)) for start in starts]
-        return chunks[self._cards.rank :: self._cards.world_size]
+        return chunks[self._ranks.rank :: self._ranks.world_size]
 
     def _load_batches(self, pool: ThreadPoolExecutor, load, count: int):
         chunks = self._chunks(count)
@@ -119,7 +119,7 @@ class Embedder:
 
     def _run(self, batches, encode, count: int, what: str) -> tuple[np.ndarray, np.ndarray, float]:
         """All cards' batches in order: features [N, E], whether each was readable, bool [N], and items per second."""
-        size, world_size = self.batch_size, self._cards.world_size
+        size, world_size = self.batch_size, self._ranks.world_size
         rounds = -(-(-(-count // size)) // world_size)  # batches a card, the last may be missing on some
         rows = np.zeros((rounds, size, self.towers.embed_dim + 1), np.float32)  # the last column: 1 for a readable item
         ends = [time.monotonic()]
@@ -128,7 +128,7 @@ class Embedder:
             row[:, :-1] = encode(padded)
             row[: len(batch), -1] = valid
             ends.append(time.monotonic())
-        gathered = self._cards.gather(rows.reshape(rounds * size, -1)).reshape(world_size, rounds, size, -1)
+        gathered = self._ranks.gather(rows.reshape(rounds * size, -1)).reshape(world_size, rounds, size, -1)
         ordered = gathered.swapaxes(0, 1).reshape(rounds * world_size * size, -1)[:count]
         first = 1 if len(ends) > 2 else 0  # the first batch compiles the graph
         per_second = (count - first * size * world_size) / max(ends[-1] - ends[first], 1e-9)

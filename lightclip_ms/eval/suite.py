@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightclip_ms.eval import classification_sets, retrieval_sets
 from lightclip_ms.eval.embed import Embedder
-from lightclip_ms.eval.prompts import built_in, load_templates
 from lightclip_ms.eval.run import embed_captions, evaluate_zeroshot, score_retrieval
+from lightclip_ms.eval.sets import classification as classification_sets
+from lightclip_ms.eval.sets import retrieval as retrieval_sets
+from lightclip_ms.eval.sets.prompts import built_in, load_templates
 
 CLASSIFICATION = tuple(classification_sets.READERS)
 RETRIEVAL = tuple(retrieval_sets.SETS)

@@ -5,8 +5,8 @@ from importlib import resources
 
 import yaml
 
-from lightclip_ms.eval.prompts import built_in
-from lightclip_ms.eval.retrieval_sets import SETS
+from lightclip_ms.eval.sets.prompts import built_in
+from lightclip_ms.eval.sets.retrieval import SETS
 
 OURS = "this checkpoint"
 _METRICS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}

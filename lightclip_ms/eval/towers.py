@@ -1,11 +1,11 @@
 """The two towers of a trained model as functions of numpy arrays, for everything that only infers."""
 
-import hashlib
-
 import numpy as np
 
 from lightclip_ms.data import Tokenizer
 from lightclip_ms.data.transforms import EvalTransform
+from lightclip_ms.model.factory import load_model_and_config
+from lightclip_ms.runtime.files import sha256
 
 
 class ModelTowers:
@@ -50,17 +50,6 @@ class CheckpointTowers(ModelTowers):
     """
 
     def __init__(self, path: str):
-        from lightclip_ms.train.checkpoint import load_model
-
-        super().__init__(*load_model(path))
-        self.checksum = file_checksum(path)
+        super().__init__(*load_model_and_config(path))
+        self.checksum = sha256(path)
         self.scale = float(np.exp(self.model.logit_scale.asnumpy().item()))
-
-
-def file_checksum(path: str) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

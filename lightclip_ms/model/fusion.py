@@ -3,10 +3,9 @@
 Legend: N batch, L text positions, M masked slots, R of all slots that get logits, P image tokens, C image channels, D text width, V vocabulary, H heads.
 """
 
-import numpy as np
-
 import mindspore.nn as nn
 import mindspore.ops as ops
+import numpy as np
 from mindspore import Tensor
 from mindspore import dtype as mstype
 

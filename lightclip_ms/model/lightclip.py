@@ -2,10 +2,9 @@
 
 import math
 
-import numpy as np
-
 import mindspore.nn as nn
 import mindspore.ops as ops
+import numpy as np
 from mindspore import Parameter, Tensor
 from mindspore import dtype as mstype
 

@@ -11,8 +11,8 @@ N pairs on this card, E embedding size.
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from lightclip_ms import parallel
-from lightclip_ms.config import TrainConfig
+from lightclip_ms.config.schema import TrainConfig
+from lightclip_ms.runtime import parallel
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.precision import set_precision
 from lightclip_ms.train.update import Update

@@ -1,16 +1,16 @@
-"""Evaluation while training, on all cards: retrieval on `data.val`, zero-shot classification on `data.zeroshot`."""
+"""Evaluation while training, on all ranks: retrieval on `data.val`, zero-shot classification on `data.zeroshot`."""
 
 from mindspore import nn
 
-from lightclip_ms import parallel
-from lightclip_ms.config import Config
-from lightclip_ms.eval.caption_sets import open_captions
-from lightclip_ms.eval.cards import join_cards
+from lightclip_ms.config.schema import Config
 from lightclip_ms.eval.embed import Embedder
-from lightclip_ms.eval.labelled import match_classes, open_labelled
-from lightclip_ms.eval.prompts import load_class_names, load_templates
+from lightclip_ms.eval.ranks import join_ranks
 from lightclip_ms.eval.run import embed_captions, evaluate_zeroshot, score_retrieval
+from lightclip_ms.eval.sets.captioned import open_captions
+from lightclip_ms.eval.sets.labelled import match_classes, open_labelled
+from lightclip_ms.eval.sets.prompts import load_class_names, load_templates
 from lightclip_ms.eval.towers import ModelTowers
+from lightclip_ms.runtime import parallel
 
 BATCH_SIZE = 64
 
@@ -35,12 +35,12 @@ class Evaluation:
         """Recalls, their mean, and accuracies in percent; empty if nothing is configured. `model` stays in its mode."""
         if self._captions is None and self._labelled is None:
             return {}
-        cards = join_cards()
+        ranks = join_ranks()
         statistics = [parameter for parameter in model.get_parameters() if not parameter.requires_grad]
-        parallel.copy_from_first(statistics, cards.world_size)  # batch norm's; card 0's are those of the checkpoint
+        parallel.copy_from_first(statistics, ranks.world_size)  # batch norm's; card 0's are those of the checkpoint
         training = model.training
         model.set_train(False)
-        embedder = Embedder(ModelTowers(model, self._model_config), BATCH_SIZE, self._workers, cards)
+        embedder = Embedder(ModelTowers(model, self._model_config), BATCH_SIZE, self._workers, ranks)
         results = {}
         if self._captions is not None:
             results |= score_retrieval(embed_captions(embedder, self._captions))

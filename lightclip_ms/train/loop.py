@@ -8,21 +8,24 @@ from collections.abc import Iterator
 import mindspore as ms
 from mindspore import Tensor
 
-from lightclip_ms import backend, factory, losses, parallel
-from lightclip_ms.cli import STOPPED_PREFIX
-from lightclip_ms.config import Config
-from lightclip_ms.config_file import to_dict
+from lightclip_ms import losses
+from lightclip_ms.config.file import to_dict
+from lightclip_ms.config.schema import Config
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.tokenizer import Tokenizer
-from lightclip_ms.sync_batch_norm import synchronize_batch_norm
+from lightclip_ms.model import factory
+from lightclip_ms.model.weights import cell_arrays, load_cell, write_checkpoint
+from lightclip_ms.runtime import backend, parallel
+from lightclip_ms.runtime.exits import STOPPED_PREFIX
+from lightclip_ms.runtime.versions import versions
 from lightclip_ms.train.accumulate import AccumulatedStep
-from lightclip_ms.train.checkpoint import cell_arrays, load_cell, write_checkpoint
 from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
-from lightclip_ms.train.optim import learning_rate
 from lightclip_ms.train.progress import Rate, memory, progress_line
-from lightclip_ms.train.run_folder import RunFolder, versions
+from lightclip_ms.train.run_folder import RunFolder
+from lightclip_ms.train.schedule import learning_rate
 from lightclip_ms.train.step import METRICS, TrainStep
+from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
 
 _BATCH = ("image", "text", "masked_text", "mlm_positions", "mlm_labels", "mlm_weights")
 _UPDATE_COPIES = ("objective.", "optimizer.adam.objective.", "logit_scale")  # its references to the objective's

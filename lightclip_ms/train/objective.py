@@ -6,10 +6,11 @@ N pairs on this card, S image size, L text positions, M masked slots.
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from lightclip_ms import losses, parallel
-from lightclip_ms.config import LossConfig
+from lightclip_ms import losses
+from lightclip_ms.config.schema import LossConfig
 from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD
 from lightclip_ms.model.fusion import MaskedLanguageHeads, TokenProjection
+from lightclip_ms.runtime import parallel
 
 TERMS = ("loss", "instance", "token", "mlm", "token_collapse", "mlm_left_out")
 

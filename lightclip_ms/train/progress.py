@@ -4,7 +4,7 @@ import time
 
 import mindspore as ms
 
-from lightclip_ms.peak_memory import peak_megabytes
+from lightclip_ms.runtime.peak_memory import peak_megabytes
 
 
 def clock(seconds: float) -> str:

@@ -3,8 +3,8 @@
 import mindspore as ms
 from mindspore import nn, ops
 
-from lightclip_ms import parallel
-from lightclip_ms.config import TrainConfig
+from lightclip_ms.config.schema import TrainConfig
+from lightclip_ms.runtime import parallel
 from lightclip_ms.train.objective import TERMS, Objective
 from lightclip_ms.train.precision import set_precision
 from lightclip_ms.train.update import Update

@@ -5,9 +5,9 @@ import math
 import mindspore as ms
 from mindspore import nn, ops
 
-from lightclip_ms import parallel
-from lightclip_ms.config import TrainConfig
-from lightclip_ms.train.optim import AdamW
+from lightclip_ms.config.schema import TrainConfig
+from lightclip_ms.runtime import parallel
+from lightclip_ms.train.adamw import AdamW
 from lightclip_ms.train.precision import make_loss_scaler, needs_loss_scale
 
 MAX_LOGIT_SCALE = math.log(100)

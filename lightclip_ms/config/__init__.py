@@ -1,0 +1,1 @@
+"""What decides a run: the configuration, its files and the named models. Loads no MindSpore."""

@@ -1,0 +1,47 @@
+"""Models by name: which encoders and sizes belong together."""
+
+import difflib
+
+from lightclip_ms.config.schema import ModelConfig
+
+MODELS = {
+    config.name: config
+    for config in (
+        ModelConfig("lightclip_resnet18", "resnet18"),
+        ModelConfig("lightclip_mobilenet_v2", "mobilenet_v2"),
+        ModelConfig("lightclip_swin_nano", "swin_nano", embed_dim=512),
+        ModelConfig("lightclip_swin_tiny", "swin_tiny", embed_dim=512),
+        ModelConfig("lightclip_swin_small", "swin_small", embed_dim=512),
+        ModelConfig("lightclip_swin_base", "swin_base", embed_dim=512),
+        # For the demo and for small images: 64 px with a total stride of 16 keep 16 patches.
+        ModelConfig(
+            "lightclip_demo",
+            "resnet18",
+            image_size=64,
+            image_options={"width": 24, "depths": [1, 1, 1, 1], "last_stride": 1},
+            embed_dim=128,
+            context_length=24,
+            vocab_size=8192,
+            text_width=128,
+            text_heads=4,
+            text_layers=4,
+        ),
+    )
+}
+
+
+def list_models() -> list[str]:
+    """Names that `create_model_and_transforms` and `get_tokenizer` take."""
+    return sorted(MODELS)
+
+
+def preset(name: str) -> ModelConfig:
+    """The configuration of a named model.
+
+    Raises:
+        ValueError: unknown name; the message offers the nearest ones.
+    """
+    if name not in MODELS:
+        nearest = difflib.get_close_matches(str(name), MODELS, n=3, cutoff=0)
+        raise ValueError(f"unknown model {name!r}; did you mean {', '.join(nearest)}?")
+    return MODELS[name]

@@ -1,0 +1,1 @@
+"""Evaluation data sets: where their images, labels, captions and prompts come from."""

@@ -1,0 +1,118 @@
+"""Weights on disk: one safetensors file a checkpoint, with a digest over everything it holds, and how Cells take them.
+
+Names are `model/...` (what inference needs), `objective/...` (training-only parts) and `update/...` (moments, loss scale). MindSpore's own
+checkpoints are removed before they are rewritten, and load with flipped bits unless told otherwise.
+"""
+
+import hashlib
+import json
+import os
+
+import mindspore as ms
+import numpy as np
+import safetensors
+from mindspore import Tensor, nn
+from safetensors.numpy import save
+
+from lightclip_ms.runtime.files import replacing
+
+FORMAT = "lightclip_ms"
+VERSION = 1
+
+
+def _digest(arrays: dict[str, np.ndarray], header: str) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
+def write_checkpoint(path: str | os.PathLike, arrays: dict[str, np.ndarray], header: dict) -> None:
+    """Write `arrays` and the JSON-able `header` so that `path` is the old file or the whole new one, never a part.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; a file at `path` is untouched.
+    """
+    text = json.dumps(header, sort_keys=True)
+    metadata = {"format": FORMAT, "version": str(VERSION), "header": text, "digest": _digest(arrays, text)}
+    with replacing(path) as aside:
+        aside.write_bytes(save(arrays, metadata))
+
+
+def read_header(path: str | os.PathLike) -> dict:
+    """The header of a checkpoint, without reading its weights: configuration, counters, versions, kind.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: truncated, not ours, or of a newer version.
+    """
+    with _open(path) as file:
+        return json.loads(_check_metadata(file.metadata() or {}, path)["header"])
+
+
+def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays and header of a checkpoint.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: truncated, damaged, not ours, or of a newer version.
+    """
+    with _open(path) as file:
+        metadata = _check_metadata(file.metadata() or {}, path)
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+    if _digest(arrays, metadata["header"]) != metadata["digest"]:
+        raise ValueError(f"{path}: the content does not match its digest, the file is damaged; use an earlier one")
+    return arrays, json.loads(metadata["header"])
+
+
+def _open(path: str | os.PathLike):
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such checkpoint")
+    try:
+        return safetensors.safe_open(path, framework="numpy")
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint. Other formats, such "
+            "as .ckpt and .pth, are not read"
+        ) from None
+
+
+def _check_metadata(metadata: dict[str, str], path) -> dict[str, str]:
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a checkpoint of lightclip_ms")
+    if int(metadata["version"]) > VERSION:
+        raise ValueError(
+            f"{path}: written by a newer lightclip_ms (format {metadata['version']}, this one reads "
+            f"{VERSION}); update the package"
+        )
+    return metadata
+
+
+def cell_arrays(cell: nn.Cell, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Copies of a Cell's parameters by their place in it, `prefix/` before each; without names that start with one of `skip`."""
+    return {
+        f"{prefix}/{name}": parameter.asnumpy().copy()
+        for name, parameter in cell.parameters_and_names()
+        if not name.startswith(skip)
+    }
+
+
+def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source, skip: tuple[str, ...] = ()) -> None:
+    """Set a Cell's parameters from `cell_arrays`.
+
+    Raises:
+        ValueError: a parameter is missing, left over, or of another shape; the message names it.
+    """
+    given = {name.removeprefix(prefix + "/"): array for name, array in arrays.items() if name.startswith(prefix + "/")}
+    wanted = {name: parameter for name, parameter in cell.parameters_and_names() if not name.startswith(skip)}
+    wrong = sorted(given.keys() ^ wanted.keys())
+    wrong += [name for name in wanted if name in given and tuple(wanted[name].shape) != given[name].shape]
+    if wrong:
+        name = wrong[0]
+        found = f"shape {given[name].shape}" if name in given else "nothing"
+        expected = f"shape {tuple(wanted[name].shape)}" if name in wanted else "nothing"
+        raise ValueError(
+            f"{source}: checkpoint of another architecture: {name} has {found}, this model expects "
+            f"{expected} ({len(wrong)} parameters differ)"
+        )
+    for name, parameter in wanted.items():
+        parameter.set_data(Tensor(given[name].astype(ms.dtype_to_nptype(parameter.dtype))))

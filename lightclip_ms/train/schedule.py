@@ -1,0 +1,12 @@
+"""The learning rate schedule (paper section 4.1)."""
+
+import math
+
+
+def learning_rate(step: int, total_steps: int, peak: float, warmup: float = 0.05) -> float:
+    """Rate of the zero-based `step`: linear from 0 to `peak` over the first `warmup` share, then a cosine to 0."""
+    warmup_steps = math.ceil(warmup * total_steps)
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,131 @@
+"""The launcher: its msrun line, and how a job ends that fails, is stopped, or has nothing to work on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lightclip_ms.runtime import launch
+from lightclip_ms.runtime.exits import EXIT_BAD_INPUT, EXIT_STOPPED
+from tests import ROOT
+
+
+def test_one_machine_takes_a_free_port_and_shows_rank_0():
+    command = launch.msrun_command(["train.py", "--config", "x"], 4, Path("logs"), {})
+    assert {"--worker_num=4", "--local_worker_num=4", "--log_dir=logs", "--join=True", "--tail_worker_log=0"} <= set(
+        command
+    )
+    assert command[-3:] == ["train.py", "--config", "x"]
+    port = next(part for part in command if part.startswith("--master_port="))
+    assert int(port.partition("=")[2]) > 1024
+
+
+def test_several_machines_share_an_address_and_have_a_rank_each():
+    environ = {"NNODES": "3", "NODE_RANK": "2", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "8118"}
+    command = launch.msrun_command(["train.py"], 8, Path("logs"), environ)
+    assert {
+        "--worker_num=24",
+        "--local_worker_num=8",
+        "--master_addr=10.0.0.1",
+        "--master_port=8118",
+        "--node_rank=2",
+        "--tail_worker_log=16",
+    } <= set(command)
+    del environ["MASTER_ADDR"]
+    with pytest.raises(ValueError, match="NNODES=3 needs MASTER_ADDR"):
+        launch.msrun_command(["train.py"], 8, Path("logs"), environ)
+
+
+def test_npus_are_counted_by_their_device_nodes(monkeypatch):
+    monkeypatch.setattr(launch.glob, "glob", lambda pattern: ["/dev/davinci0", "/dev/davinci1", "/dev/davinci_manager"])
+    assert launch.count_npus() == launch.default_devices("auto") == 2
+    assert launch.default_devices("gpu") == 1
+    assert launch.default_devices("cpu") == min(2, os.cpu_count())
+
+
+def _launch(tmp_path, script: str, workers: int = 2, **variables: str) -> subprocess.Popen:
+    """A launcher of `workers` that run `script`, with more environment `variables`."""
+    (tmp_path / "worker.py").write_text(script)
+    code = (
+        f"import sys; from lightclip_ms.runtime.launch import launch; "
+        f"sys.exit(launch([{str(tmp_path / 'worker.py')!r}], {workers}, {str(tmp_path)!r}, 'cpu'))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        cwd=tmp_path,
+    )
+
+
+PREAMBLE = """
+import os, sys, time, signal
+import lightclip_ms
+from lightclip_ms.runtime import backend, parallel
+from tests import ROOT
+backend.prepare_device("cpu")
+rank, world_size = parallel.init()
+print("joined", rank, flush=True)
+"""
+
+
+def test_a_failing_rank_ends_the_job_within_30_seconds_and_is_shown(tmp_path):
+    job = _launch(tmp_path, PREAMBLE + "if rank == 1: raise RuntimeError('the reason')\ntime.sleep(300)\n")
+    output, error = job.communicate(timeout=200)
+    ended = time.time()
+    assert job.returncode == 1
+    assert "worker_1.log" in error and "RuntimeError: the reason" in error
+    assert ended - (tmp_path / "logs/worker_1.log").stat().st_mtime < 30
+
+
+def test_two_nodes_on_one_machine_form_one_job(tmp_path):
+    """As in docs/training.md: msrun starts its scheduler where MASTER_ADDR is the machine's own, which 0.0.0.0 is not."""
+    script = PREAMBLE + "print('numbers', parallel.gather_number(rank + 0.5, world_size), flush=True)\n"
+    port = str(launch.free_port())
+    nodes = [
+        _launch(tmp_path, script, 1, NNODES="2", NODE_RANK=str(node), MASTER_ADDR=address, MASTER_PORT=port)
+        for node, address in enumerate(("127.0.0.1", "0.0.0.0"))
+    ]
+    for node in nodes:
+        _, error = node.communicate(timeout=200)
+        assert node.returncode == 0, error
+    logs = [(tmp_path / f"logs/worker_{rank}.log").read_text() for rank in range(2)]
+    assert all("numbers [0.5, 1.5]" in log for log in logs)
+    assert (tmp_path / "logs/msrun_0.log").exists() and (tmp_path / "logs/msrun_1.log").exists()
+
+
+def test_wrong_input_is_said_once_with_its_exit_code(tmp_path):
+    job = _launch(tmp_path, PREAMBLE + "print('error: no such thing', file=sys.stderr); sys.exit(2)\n")
+    _, error = job.communicate(timeout=200)
+    assert job.returncode == EXIT_BAD_INPUT and error.count("error: no such thing") == 1
+
+
+def test_sigterm_reaches_the_workers_which_may_save(tmp_path):
+    job = _launch(
+        tmp_path,
+        PREAMBLE
+        + """
+def stop(number, frame):
+    open(f"saved_{rank}", "w").close()
+    parallel.wait_for_all(world_size)
+    print("stopped on request", flush=True)
+    os._exit(75)
+signal.signal(signal.SIGTERM, stop)
+open(f"ready_{rank}", "w").close()
+while True: time.sleep(0.1)
+""",
+    )
+    deadline = time.time() + 120
+    while len(list(tmp_path.glob("ready_*"))) < 2:
+        assert time.time() < deadline and job.poll() is None
+        time.sleep(0.2)
+    job.send_signal(signal.SIGTERM)
+    job.communicate(timeout=100)
+    assert job.returncode == EXIT_STOPPED
+    assert sorted(path.name for path in tmp_path.glob("saved_*")) == ["saved_0", "saved_1"]

@@ -1,0 +1,146 @@
+"""A training step small enough for tests, and a worker that runs it under `msrun` (see test_distributed.py)."""
+
+import sys
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from lightclip_ms.config.schema import LossConfig, ModelConfig, TrainConfig
+from lightclip_ms.model import factory
+from lightclip_ms.model.weights import cell_arrays, load_cell
+from lightclip_ms.runtime import backend, parallel
+from lightclip_ms.train.objective import Objective
+from lightclip_ms.train.step import TrainStep
+from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
+
+PAIRS = 8  # of all cards together
+STEPS = 5
+MODEL = ModelConfig(  # without batch norm: its statistics would be those of one card
+    image_encoder="swin_nano",
+    image_size=64,
+    image_options={"embed": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "window": 4},
+    embed_dim=16,
+    context_length=10,
+    vocab_size=600,
+    text_width=16,
+    text_heads=2,
+    text_layers=4,
+)
+# Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
+# zero in exact arithmetic (key biases) into whole steps.
+TRAIN = TrainConfig(lr=1e-2, eps=1e-3, batch_size=PAIRS, amp_level="O0")
+
+
+def make_batch(seed: int) -> tuple[np.ndarray, ...]:
+    """The arrays `TrainStep` takes, for PAIRS texts of 0 to 7 words."""
+    rng = np.random.default_rng(seed)
+    length, slots, vocab = MODEL.context_length, 2, MODEL.vocab_size
+    text = np.zeros((PAIRS, length), np.int32)
+    weights = np.zeros((PAIRS, slots), np.float32)
+    positions = np.zeros((PAIRS, slots), np.int32)
+    for row, words in enumerate([7, 1, 3, 6, 0, 2, 1, 0]):  # the halves differ in words, masks and empty texts
+        text[row, 0], text[row, words + 1] = vocab - 2, vocab - 1
+        text[row, 1 : words + 1] = rng.integers(0, vocab - 2, words)
+        count = min(words, 1 + words // 5)
+        weights[row, :count] = 1
+        positions[row, :count] = rng.permutation(words)[:count] + 1
+    masked = text.copy()
+    for row in range(PAIRS):
+        masked[row, positions[row][weights[row] > 0]] = vocab
+    labels = np.take_along_axis(text, positions, 1) * (weights > 0)
+    pixels = rng.integers(0, 256, (PAIRS, MODEL.image_size, MODEL.image_size, 3)).astype(np.uint8)
+    return pixels, text, masked, positions, labels.astype(np.int32), weights
+
+
+def build_step(rank: int, world_size: int, loss: LossConfig = LossConfig(), train: TrainConfig = TRAIN) -> TrainStep:
+    """The step of the tiny model with weights that depend on nothing but this file."""
+    ms.set_seed(1)
+    step = TrainStep(Objective(factory.create_model(MODEL), loss, rank, world_size), train, world_size)
+    rng = np.random.default_rng(2)
+    for parameter in step.update.parameters:
+        if parameter.ndim > 1:
+            parameter.set_data(Tensor(0.2 * rng.standard_normal(parameter.shape), ms.float32))
+    return step
+
+
+def run_batch_norm(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """STEPS updates of a convolution with a synchronised norm: outputs of all cards' rows, and parameters."""
+    layers = nn.SequentialCell([nn.Conv2d(3, 5, 3, weight_init="ones"), nn.BatchNorm2d(5)])
+    rng = np.random.default_rng(3)
+    layers[0].weight.set_data(Tensor(rng.standard_normal(layers[0].weight.shape), ms.float32))
+    synchronize_batch_norm(layers, world_size)
+    reduce = parallel.make_grad_reducer(ms.ParameterTuple(layers.trainable_params()), world_size)
+    optimizer = nn.SGD(layers.trainable_params(), 0.1)
+    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    images, wanted = (rng.standard_normal((STEPS, PAIRS, channels, 6, 6)).astype(np.float32) for channels in (3, 5))
+    images *= 1 + np.arange(PAIRS, dtype=np.float32)[:, None, None, None]  # cards with different statistics
+
+    def loss(image, target):
+        return ((layers(image) - target) ** 2).mean()
+
+    grad = ms.value_and_grad(loss, None, optimizer.parameters)
+    layers.set_train()
+    losses = []
+    for step in range(STEPS):
+        value, gradients = grad(Tensor(images[step, share]), Tensor(wanted[step, share]))
+        optimizer(reduce(gradients))
+        losses.append(value.asnumpy())
+    trained = layers(Tensor(images[0, share])).asnumpy()
+    evaluated = layers.set_train(False)(Tensor(images[0, share])).asnumpy()
+    parameters = {f"norm/{name}": parameter.asnumpy() for name, parameter in layers.parameters_and_names()}
+    return {
+        "norm_rows/trained": trained,
+        "norm_rows/evaluated": evaluated,
+        "norm_losses": np.array(losses),
+        **parameters,
+    }
+
+
+def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """STEPS steps in each label phase from the same start: metrics and parameters, `phase/...`."""
+    step = build_step(rank, world_size)
+    start = cell_arrays(step, "step")
+    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    results = {}
+    for phase in range(3):
+        load_cell(step, "step", start, "start")
+        metrics = [
+            step(
+                *(Tensor(array[share]) for array in make_batch(seed)),
+                Tensor(phase, ms.int32),
+                Tensor(TRAIN.lr, ms.float32),
+                Tensor(0.0, ms.float32),
+            ).asnumpy()
+            for seed in range(STEPS)
+        ]
+        results[f"{phase}/metrics"] = np.stack(metrics)
+        results |= {f"{phase}/{name}": array for name, array in cell_arrays(step.objective, "parameters").items()}
+    return results
+
+
+def run_copy(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """Two parameters that differ on every card, after `copy_from_first`."""
+    shapes = {"copied/matrix": (2, 3), "copied/vector": (4,)}
+    parameters = [
+        ms.Parameter(Tensor(np.full(shape, rank + index, np.float32)), name)
+        for index, (name, shape) in enumerate(shapes.items(), 1)
+    ]
+    parallel.copy_from_first(parameters, world_size)
+    return {parameter.name: parameter.asnumpy() for parameter in parameters}
+
+
+def main(out: str) -> None:
+    """Worker: write `OUT/rank_R.npz`."""
+    backend.prepare_device("cpu")
+    rank, world_size = parallel.init()
+    np.savez(
+        f"{out}/rank_{rank}.npz",
+        **run_phases(rank, world_size),
+        **run_batch_norm(rank, world_size),
+        **run_copy(rank, world_size),
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
