@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from concurrent.futures import Future
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +14,10 @@ from lightclip_ms.data import prepare as prepare_module
 from lightclip_ms.data.mindrecord import MindRecordPairs
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.prepare import Settings, prepare, verify
+from tests import ROOT
 from tests.data.data_files import encode, picture, write_tar
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "prepare_data.py"
+SCRIPT = ROOT / "scripts" / "prepare_data.py"
 DROPPED = {
     "undecodable image": 2,
     "image too small": 1,
@@ -159,7 +159,7 @@ def run(*arguments):
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
 

@@ -6,7 +6,7 @@ from importlib import resources
 
 import yaml
 
-_BUILT_IN = resources.files(__package__) / "classification"
+_BUILT_IN = resources.files(__package__) / "class_names"
 
 
 @functools.cache
