@@ -6,10 +6,9 @@ N rows on this card, G columns on all cards, E embedding size.
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from lightclip_ms.losses.vectors import l2_normalize, log_sum_exp, promote
+from lightclip_ms.losses.vectors import EXCLUDED, l2_normalize, log_sum_exp, positive_mask, promote, scalar_like
 
 SOURCES = ("logits", "cosine", "probs")
-_EXCLUDED = 1e30  # subtracted, it stands for Eq. 8's -inf: the same softmax, and no NaN from inf - inf
 
 
 def label_phase(epoch, epochs, r1=0.33, r2=0.66) -> int:
@@ -39,17 +38,15 @@ def soft_targets(logits, phase, delta=0.2, offset=0, source="logits"):
     if source not in SOURCES:
         raise ValueError(f"unknown label source {source!r}; use one of {', '.join(SOURCES)}")
     rows, columns = logits.shape
-    if rows > columns:
-        raise ValueError(f"{rows} rows but only {columns} columns; every row needs a column for its positive")
+    positive = positive_mask(rows, columns, offset)
     scores = ops.stop_gradient(promote(logits))
-    positive = ops.arange(columns).astype(ms.int32) == ops.expand_dims(ops.arange(rows).astype(ms.int32) + offset, 1)
     if columns == 1:  # no negatives to share delta: hard in every phase
         return positive.astype(scores.dtype)
     phase = Tensor(phase, ms.int32) if isinstance(phase, int) else phase
     if source == "probs":
         scores = ops.softmax(scores, -1)
     # Numbers, not tensors of scores' shape: those would be constants of the graph, and there N * G is large.
-    negatives = ops.softmax(scores - _EXCLUDED * positive.astype(scores.dtype), -1)  # Eq. 8
+    negatives = ops.softmax(scores - EXCLUDED * positive.astype(scores.dtype), -1)  # Eq. 8
     negatives = ops.where(phase == 2, negatives, ops.ones((), dtype=scores.dtype) / (columns - 1))  # Eq. 7 or 6
     moved = ops.where(phase == 0, ops.zeros((), dtype=scores.dtype), Tensor(delta, scores.dtype))
     return ops.stop_gradient(ops.where(positive, 1.0 - moved, moved * negatives))
@@ -89,6 +86,6 @@ def instance_loss(image, text, logit_scale, phase, delta=0.2, all_image=None, al
 def _direction(query, keys, logit_scale, phase, delta, offset, source):
     """Cross-entropy of `query` [N, E] over `keys` [G, E], both normalised."""
     cosine = ops.matmul(query, ops.transpose(keys, (1, 0)))  # [N, G]
-    logits = cosine * logit_scale
+    logits = cosine * scalar_like(logit_scale, cosine)
     targets = soft_targets(cosine if source == "cosine" else logits, phase, delta, offset, source)
     return ops.mean(log_sum_exp(logits) - ops.sum(targets * logits, 1))  # Eq. 4, 5; the targets sum to one

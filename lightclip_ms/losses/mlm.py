@@ -8,10 +8,10 @@ from lightclip_ms.losses.vectors import log_sum_exp, promote
 
 
 def vocabulary_rows(weights, rows_per_text):
-    """Which of the N M slots get their V logits, real ones before unused ones: int32 [R], R = ceil(N rows_per_text) <= N M.
+    """Indices [R] of the slots to predict, used slots first: int32, R = min(ceil(N rows_per_text), N M).
 
-    Captions need few of their slots, and V logits are the most memory and work of a slot. The static R keeps shapes fixed;
-    if there are more real slots than R, the loss is the mean over R of them.
+    Captions need few of their slots, and V logits are the most memory and work of a slot. The static R keeps shapes
+    fixed; if there are more real slots than R, the loss is the mean over R of them.
 
     Args:
         weights: [N, M], 1 for a real slot and 0 for an unused one.

@@ -7,7 +7,7 @@ import mindspore as ms
 from mindspore import ops
 
 from lightclip_ms.losses.matching import FAILED, assign_words
-from lightclip_ms.losses.vectors import l2_normalize, promote
+from lightclip_ms.losses.vectors import check_token_shapes, l2_normalize, promote
 
 NORMALIZERS = ("sample", "image_tokens", "pairs")
 
@@ -34,11 +34,7 @@ def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample"):
     Raises:
         ValueError: the shapes do not fit, or `normalizer` is unknown.
     """
-    if image_tokens.shape[0::2] != text_tokens.shape[0::2] or valid.shape != text_tokens.shape[:2]:
-        raise ValueError(
-            f"tokens must be [N, P, D] and [N, L, D] with valid [N, L], got {image_tokens.shape}, "
-            f"{text_tokens.shape} and {valid.shape}"
-        )
+    check_token_shapes(image_tokens, text_tokens, valid)
     valid = valid.astype(ms.bool_)
     image, text = l2_normalize(promote(image_tokens)), l2_normalize(promote(text_tokens))
     cost = 1 - ops.matmul(text, ops.transpose(image, (0, 2, 1)))  # [N, L, P], Eq. 10, 11

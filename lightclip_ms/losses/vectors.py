@@ -1,14 +1,20 @@
-"""Precision and row operations shared by the losses."""
+"""Precision, row operations and shape checks shared by the losses."""
 
 import mindspore as ms
-from mindspore import ops
+from mindspore import Tensor, ops
 
+EXCLUDED = 1e30  # subtracted from a score, it stands for -inf: the same softmax, and no NaN from inf - inf
 _TINY = 1e-24  # squared norms below it (norm 1e-12) count as zero
 
 
 def promote(x):
     """float16 and bfloat16 become float32; float32 and float64 pass unchanged."""
     return x.astype(ms.float32) if x.dtype in (ms.float16, ms.bfloat16) else x
+
+
+def scalar_like(value, scores):
+    """A number as a scalar tensor of the dtype of `scores`: eager MindSpore rounds it to float32 beside float64 too."""
+    return Tensor(value, scores.dtype) if isinstance(value, (int, float)) else value
 
 
 def l2_normalize(x):
@@ -24,3 +30,37 @@ def log_sum_exp(scores):
     # log1p, as the sum holds a 1: on the CPU backend the last digit of log depends on how many threads share the array,
     # which MindSpore tries out anew in every process, so that a resumed run would not be the same to the bit.
     return ops.log1p(ops.sum(ops.exp(scores - largest), 1) - 1) + largest.reshape(-1)
+
+
+def largest(scores):
+    """Maximum of the last axis [..., C] -> [...]; of equals the first gets the gradient.
+
+    Gathered at an int32 position: the gradient of `ops.max` uses int64 positions, which Ascend's cores do not have.
+    """
+    place = ops.Argmax(axis=-1, output_type=ms.int32)(ops.stop_gradient(scores))
+    return ops.gather_elements(scores, -1, ops.expand_dims(place, -1)).reshape(place.shape)
+
+
+def positive_mask(rows, columns, offset):
+    """bool [N, G], True at each row's positive: row i, column `offset + i` (int or int tensor).
+
+    Raises:
+        ValueError: the positives do not fit the columns.
+    """
+    if rows > columns:
+        raise ValueError(f"{rows} rows but only {columns} columns; every row needs a column for its positive")
+    return ops.arange(columns).astype(ms.int32) == ops.expand_dims(ops.arange(rows).astype(ms.int32) + offset, 1)
+
+
+def negative_log_likelihood(logits, positive):
+    """Cross-entropy of every row with its one positive: logits [N, G], bool [N, G] -> [N]."""
+    return log_sum_exp(logits) - ops.sum(ops.where(positive, logits, ops.zeros_like(logits)), 1)
+
+
+def check_token_shapes(image_tokens, text_tokens, valid):
+    """ValueError unless the tokens are [N, P, D] and [N, L, D] with `valid` [N, L]."""
+    if image_tokens.shape[0::2] != text_tokens.shape[0::2] or valid.shape != text_tokens.shape[:2]:
+        raise ValueError(
+            f"tokens must be [N, P, D] and [N, L, D] with valid [N, L], got {image_tokens.shape}, "
+            f"{text_tokens.shape} and {valid.shape}"
+        )
