@@ -28,6 +28,7 @@ def main() -> None:
     )
     parser.add_argument("--image-key", default="filepath", help="image column of a table (default %(default)s)")
     parser.add_argument("--caption-key", default="title", help="caption column of a table (default %(default)s)")
+    parser.add_argument("--separator", default="", help="of a table; default: a tab for .tsv, else a comma")
     parser.add_argument("--images", help="folder of a JSON file's images (default: the file's own)")
     parser.add_argument("--split", default="test", help="split of a Karpathy JSON file (default %(default)s)")
     parser.add_argument("--json", help="also write the result to this file")
@@ -37,7 +38,7 @@ def main() -> None:
     if args.data.lower().endswith(".json"):
         dataset = open_captions_json(args.data, [Path(args.images or Path(args.data).parent)], args.split)
     else:
-        dataset = open_captions(args.data, args.image_key, args.caption_key)
+        dataset = open_captions(args.data, args.image_key, args.caption_key, args.separator)
     embedder = command.open_embedder(args.checkpoint, args)
     result = score_retrieval(embed_captions(embedder, dataset))
     if not embedder.is_first:
@@ -50,10 +51,10 @@ def main() -> None:
         f"chance          {chances}   ({result['images']} images, {result['captions']} captions; "
         f"{command.speeds(result)})"
     )
-    if result["skipped"]:
-        print(f"skipped: {result['skipped']}")
+    command.print_left_out(dataset, result)
     if args.json:
-        files.write_json(args.json, {"data": args.data, **result, **command.provenance(embedder)})
+        left_out = command.left_out(dataset)
+        files.write_json(args.json, {"data": args.data, **result, **left_out, **command.provenance(embedder)})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import argparse
 from lightclip_ms.eval import command
 from lightclip_ms.eval.run import evaluate_zeroshot
 from lightclip_ms.eval.sets import prompts
-from lightclip_ms.eval.sets.labelled import match_classes, open_labelled
+from lightclip_ms.eval.sets.class_order import class_mapping, describe_classes, match_classes
+from lightclip_ms.eval.sets.labelled import open_labelled
 from lightclip_ms.runtime import files
 from lightclip_ms.runtime.exits import main_guard
 
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder, or shards: a pattern such as 'DIR/{00000..00003}.tar'")
     parser.add_argument(
         "--classnames",
-        help="names, one a line (or 'folder<TAB>name'), a YAML file, or a built-in set "
+        help="names, one a line (or 'folder<TAB>name', 'n01440764 tench'), a YAML file, or a built-in set "
         f"({', '.join(prompts.built_in())}); default: the class folders' names",
     )
     parser.add_argument(
@@ -48,10 +49,11 @@ def main() -> None:
         f"{result['images']} images, {result['classes']} classes, {result['templates']} templates; "
         f"{command.speeds(result)})"
     )
-    if result["skipped"]:
-        print(f"skipped: {result['skipped']}")
+    print(describe_classes(dataset, names))
+    command.print_left_out(dataset, result)
     if args.json:
-        files.write_json(args.json, {"data": args.data, **result, **command.provenance(embedder)})
+        details = {"class_names": class_mapping(dataset, names), **command.left_out(dataset)}
+        files.write_json(args.json, {"data": args.data, **result, **details, **command.provenance(embedder)})
 
 
 if __name__ == "__main__":

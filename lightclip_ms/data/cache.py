@@ -9,7 +9,7 @@ import numpy as np
 
 from lightclip_ms.runtime.files import replacing
 
-_FORMAT = 1  # raise it when a table's layout changes: older entries are then ignored
+_FORMAT = 2  # raise it when a table's layout changes: older entries are then ignored
 
 
 def cached_arrays(kind: str, sources: list, build) -> dict:

@@ -17,14 +17,16 @@ import numpy as np
 
 from lightclip_ms.data.cache import cached_arrays
 from lightclip_ms.data.pair import Pair, clean_caption
+from lightclip_ms.data.reading import ReadFailed, read_span
 from lightclip_ms.data.skipped import BadRecord, SkipReport
-from lightclip_ms.data.tar_index import expand_shards, read_span
+from lightclip_ms.data.tar_index import expand_shards
 
 IMAGE, CAPTION, KEY = "image", "caption", "key"
 SCHEMA = {IMAGE: {"type": "bytes"}, CAPTION: {"type": "bytes"}, KEY: {"type": "string"}}
 MAX_IMAGE_BYTES = (1 << 24) - (1 << 16)
 _PAGE_SIZE = 1 << 24  # bytes; MindRecord keeps a row within one page, and each file has a page to spare
 _HEADER_SIZE = 1 << 20
+_MAX_HEADER = 64 << 20  # bytes that are read of one
 _ROWS_A_WRITE = 64
 _CACHED_FROM = 16 << 20  # bytes; smaller files are indexed faster than a cache entry is worth
 _HEADER_LENGTH = struct.Struct("<Q")
@@ -89,6 +91,8 @@ class MindRecordPairs:
         offset, size = self._spans[shard][row].tolist()
         try:
             record = read_span(self._paths[shard], offset, size)
+        except ReadFailed:
+            raise
         except OSError as error:
             raise BadRecord("unreadable", str(error)) from None
         columns = _split(record, self._fields[shard])
@@ -112,8 +116,10 @@ def _split(record: bytes, fields: list[str]) -> dict[str, bytes]:
 def _header(path: str) -> dict:
     try:
         length = _HEADER_LENGTH.unpack(read_span(path, 0, _HEADER_LENGTH.size))[0]
-        return json.loads(read_span(path, _HEADER_LENGTH.size, min(length, os.path.getsize(path))))
-    except (OSError, ValueError) as error:
+        return json.loads(read_span(path, _HEADER_LENGTH.size, min(length, _MAX_HEADER, os.path.getsize(path))))
+    except ReadFailed:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a MindRecord file ({error})") from None
 
 
@@ -126,8 +132,10 @@ def _blob_fields(path: str) -> list[str]:
             raise ValueError(
                 f"{path}: columns {schema['schema']}, wanted {SCHEMA}; make the files with scripts/prepare_data.py"
             )
+        if set(schema["blob_fields"]) != {IMAGE, CAPTION}:
+            raise TypeError
         return schema["blob_fields"]
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, AttributeError):
         raise ValueError(f"{path}: not a MindRecord file of format 3.0") from None
 
 
@@ -137,8 +145,14 @@ def _load_spans(path: str) -> np.ndarray:
     def build():
         header = _header(path)
         rows = _query(path, "SELECT PAGE_ID_BLOB, PAGE_OFFSET_BLOB, PAGE_OFFSET_BLOB_END FROM INDEXES ORDER BY ROW_ID")
-        page, start, end = np.array(rows, np.int64).reshape(-1, 3).T
-        return {"spans": np.stack([header["header_size"] + page * header["page_size"] + start, end - start], axis=1)}
+        try:
+            page, start, end = np.array(rows, np.int64).reshape(-1, 3).T
+            offset, size = header["header_size"] + page * header["page_size"] + start, end - start
+            if len(rows) and not (offset.min() >= 0 <= size.min() and size.max() <= _PAGE_SIZE):
+                raise ValueError("a row lies outside of its page")
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise ValueError(f"{path}.db: damaged index ({error}); prepare the data again") from None
+        return {"spans": np.stack([offset, size], axis=1)}
 
     index = f"{path}.db"
     if not os.path.isfile(index):

@@ -4,23 +4,20 @@ A source has `len(source)`, `source.key(i)` (names the record in messages), `sou
 `source.shard_sizes` int64 [S] (what may be shuffled as a block) and `source.report` (what was left out on opening).
 """
 
-import csv
 import glob
 import os
-import stat
 
 import numpy as np
 
 from lightclip_ms.data.cache import cached_arrays
 from lightclip_ms.data.mindrecord import MindRecordPairs
-from lightclip_ms.data.pair import Pair, clean_caption
+from lightclip_ms.data.pair import IMAGE_EXTENSIONS, MAX_CAPTION_BYTES, Pair, clean_caption
+from lightclip_ms.data.reading import MAX_IMAGE_BYTES, ReadFailed, read_image, read_span
 from lightclip_ms.data.skipped import BadRecord, SkipReport
-from lightclip_ms.data.tar_index import TarIndex, read_span
+from lightclip_ms.data.table import Table
+from lightclip_ms.data.tar_index import TarIndex
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 _TEXT = "txt"
-_MAX_BYTES = 256 << 20  # of one picture; anything larger is no photograph
-_MAX_LINE = 100_000  # characters; csv refuses fields of more than 131,072
 _CACHED_FROM = 16 << 20  # bytes; smaller tables are scanned faster than a cache entry is worth
 
 
@@ -57,11 +54,6 @@ def _guess_format(path: str) -> str:
     raise ValueError(f"{path}: cannot tell the format from the name; set data.format to csv, webdataset or mindrecord")
 
 
-def _as_text(line: bytes) -> str:
-    """Bytes that are no UTF-8 stay, escaped: a path may need them."""
-    return line.decode("utf-8", "surrogateescape").replace("\0", "")
-
-
 class TarPairs:
     """Pairs of WebDataset shards: a picture (`IMAGE_EXTENSIONS`) and `.txt` under one key."""
 
@@ -75,7 +67,9 @@ class TarPairs:
                 self.report.add(reason, self._name(int(sample)))
         self._samples = np.flatnonzero(image & text)
         if not len(self._samples):
-            raise ValueError(f"{pattern}: no picture ({', '.join(IMAGE_EXTENSIONS)}) with a .txt caption of its key")
+            found = f": {self.report.summary()}" if self.report.counts else ""
+            endings = ", ".join(IMAGE_EXTENSIONS)
+            raise ValueError(f"{pattern}: no picture ({endings}) with a .txt caption of its key{found}")
         self.shard_sizes = np.bincount(shard_of[self._samples], minlength=len(self._index.shards))
 
     def _name(self, sample: int) -> str:
@@ -92,122 +86,61 @@ class TarPairs:
         sample = int(self._samples[index])
         members = self._index.members(sample)
         image = next(members[name] for name in IMAGE_EXTENSIONS if name in members)
-        if image[2] > _MAX_BYTES:
+        if image[2] > MAX_IMAGE_BYTES:
             raise BadRecord("image file too large", f"{image[2]} bytes")
+        path, offset, size = members[_TEXT]
         try:
-            return Pair(read_span(*image), clean_caption(read_span(*members[_TEXT])))
+            caption = clean_caption(read_span(path, offset, min(size, MAX_CAPTION_BYTES)))
+            return Pair(read_span(*image), caption)
+        except ReadFailed:
+            raise
         except OSError as error:
             raise BadRecord("unreadable", str(error)) from None
 
 
 class CsvPairs:
-    """Pairs of a CSV/TSV table with a header; relative image paths start at the table's folder.
+    """Pairs of a CSV/TSV table (see `table`); relative image paths start at the table's folder.
 
     Only the byte offset of each row stays in memory, so tables of many millions of rows are no burden. A row with the
     picture and caption of an earlier one is left out; one picture with several captions makes several pairs.
 
     Raises:
-        FileNotFoundError: no such table. ValueError: a named column is missing, or there is no row.
+        FileNotFoundError: no such table. ValueError: as `Table`, or there is no row.
     """
 
     def __init__(self, path: str, image_key: str, caption_key: str, separator: str = ""):
         self._path = path
-        self._separator = separator or ("\t" if path.lower().endswith(".tsv") else ",")
         self._folder = os.path.dirname(os.path.abspath(path))
-        with open(path, "rb") as table:
-            _, header = self._next_row(table, 0)
-        if header is None:
-            raise ValueError(f"{path}: empty table; it needs a header with {image_key} and {caption_key}")
-        missing = [key for key in (image_key, caption_key) if key not in header]
-        if missing:
-            raise ValueError(
-                f"{path}: no column {missing[0]!r}; found {', '.join(header)} (separator "
-                f"{self._separator!r}); set data.csv_image_key, csv_caption_key, csv_separator"
-            )
-        self._columns = header.index(image_key), header.index(caption_key)
+        self._table = Table(path, image_key, caption_key, separator)
         large = os.path.getsize(path) >= _CACHED_FROM
-        columns = "-".join(map(str, self._columns))
-        rows = cached_arrays(f"rows-{ord(self._separator)}-{columns}", [path], self._scan) if large else self._scan()
+        kind = "-".join(map(str, ("rows", ord(self._table.separator), *self._table.columns)))
+        rows = cached_arrays(kind, [path], self._scan) if large else self._scan()
         self._starts = rows["starts"]
         self.report = SkipReport()
         self.report.add_array(rows["report"])
         if not len(self._starts):
-            raise ValueError(f"{path}: a header, but no row")
+            found = f": {self.report.summary()}" if self.report.counts else ""
+            raise ValueError(f"{path}: a header, but no row{found}")
         self.shard_sizes = np.array([len(self._starts)], np.int64)  # separate files have no neighbours to keep
-
-    def _next_row(self, table, start: int) -> tuple[int, list[str] | None]:
-        """(end of the row at `start`, its fields; None at the end of the file).
-
-        A row whose quotes do not match is read as one line: a stray quote must not swallow the rows after it.
-        """
-        table.seek(start)
-        try:
-            lines = map(_as_text, iter(table.readline, b""))
-            fields = next(csv.reader(lines, delimiter=self._separator, strict=True), None)
-        except csv.Error:
-            table.seek(start)
-            line = _as_text(table.readline()).replace("\r", " ")[:_MAX_LINE]
-            fields = next(csv.reader([line], delimiter=self._separator))
-        return table.tell(), fields
 
     def _scan(self) -> dict:
         """Byte offset of each row, int64 [n], and a report of those left out."""
         report = SkipReport()
-        with open(self._path, "rb") as table:
-            rows = np.fromiter(self._rows(table, report), np.dtype((np.int64, 2)))
+        found = ((row.start, hash((row.image, row.caption))) for row in self._table.rows(report))
+        rows = np.fromiter(found, np.dtype((np.int64, 2)))
         _, first = np.unique(rows[:, 1], return_index=True)
         again = np.setdiff1d(np.arange(len(rows)), first)
         for row in again.tolist():
             report.add("duplicate row", f"{self._path}: byte {rows[row, 0]}")
         return {"starts": np.delete(rows[:, 0], again), "report": report.to_array()}
 
-    def _rows(self, table, report: SkipReport):
-        """Yield (start, hash) of each row as wide as the header; of any other only the first line is passed over."""
-        position, header = self._next_row(table, 0)
-        while True:
-            end, fields = self._next_row(table, position)
-            if fields is None:
-                return
-            if len(fields) == len(header):
-                yield position, hash(tuple(fields[column] for column in self._columns))
-            elif fields:
-                report.add(
-                    "table row with a wrong number of fields",
-                    f"{self._path}: byte {position}",
-                    f"{len(fields)} for {len(header)} columns",
-                )
-                table.seek(position)
-                table.readline()
-                end = table.tell()
-            position = end
-
-    def _fields(self, index: int) -> list[str]:
-        with open(self._path, "rb") as table:
-            return self._next_row(table, int(self._starts[index]))[1]
-
     def __len__(self) -> int:
         return len(self._starts)
 
     def key(self, index: int) -> str:
-        return f"{self._path}: row {index + 1} ({self._fields(index)[self._columns[0]]})"
+        return f"{self._path}: row {index + 1} ({self._table.read(int(self._starts[index]))[0]})"
 
     def read(self, index: int) -> Pair:
-        fields = self._fields(index)
-        image, caption = (fields[column] for column in self._columns)
-        caption = clean_caption(caption.encode("utf-8", "surrogateescape"))
-        return Pair(self._read_image(os.path.join(self._folder, image)), caption)
-
-    @staticmethod
-    def _read_image(path: str) -> bytes:
-        try:
-            status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):  # opening a pipe or device could block for ever
-                raise BadRecord("image path is no file")
-            if status.st_size > _MAX_BYTES:
-                raise BadRecord("image file too large", f"{status.st_size} bytes")
-            with open(path, "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            raise BadRecord("missing image file") from None
-        except OSError as error:
-            raise BadRecord("unreadable", str(error)) from None
+        image, caption = self._table.read(int(self._starts[index]))
+        caption = clean_caption(caption)
+        return Pair(read_image(os.path.join(self._folder, image)), caption)

@@ -5,15 +5,17 @@ import glob
 import os
 import random
 import re
-import tarfile
 
 import numpy as np
 
 from lightclip_ms.data.cache import cached_arrays
+from lightclip_ms.data.pair import IMAGE_EXTENSIONS
+from lightclip_ms.data.reading import read_span
 from lightclip_ms.data.skipped import SkipReport
+from lightclip_ms.data.tar_members import tar_members
 
 _CACHED_FROM = 16 << 20  # bytes; smaller shards are scanned faster than a cache entry is worth
-_OPEN_SHARDS = 128
+_COMPANIONS = ("txt", "json", "cls")  # what makes a picture of the same name a sample
 _BRACE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -53,7 +55,8 @@ class TarIndex:
     """Samples of tar shards in order; members `dir/key.ext` of one shard that share `dir/key` make one sample.
 
     Only regular files count. Left out and counted in `.report`: links and devices, absolute paths and `..`, a key's
-    second member of the same extension, whatever follows a damaged header or a cut end.
+    second member of the same extension, pairs that WebDataset's keys (up to the first dot of the base name) tear apart,
+    whatever follows a damaged header or a cut end.
 
     Args:
         pattern: see `expand_shards`.
@@ -71,13 +74,14 @@ class TarIndex:
         for shard in random.Random(os.getpid()).sample(range(len(self.shards)), len(self.shards)):
             tables[shard] = self._load(self.shards[shard], extensions)
 
+        for table in tables:
+            self.report.add_array(table.pop("report"))
         self.shard_sizes = np.array([len(table["starts"]) - 1 for table in tables], np.int64)
         self._ends = np.cumsum(self.shard_sizes)
         if not self._ends[-1]:
-            raise ValueError(f"{pattern}: {len(self.shards)} shard(s) without a single sample")
+            found = f": {self.report.summary()}" if self.report.counts else ""
+            raise ValueError(f"{pattern}: {len(self.shards)} shard(s) without a single sample{found}")
         self._tables = tables
-        for table in tables:
-            self.report.add_array(table.pop("report"))
 
     @staticmethod
     def _load(path: str, extensions) -> dict:
@@ -131,51 +135,36 @@ class TarIndex:
         return read_span(*self.members(index)[extension])
 
 
-class _Shard:
-    """A descriptor that closes when the last reader lets go of it, so that eviction never pulls it from a thread."""
-
-    def __init__(self, path: str):
-        self.descriptor = os.open(path, os.O_RDONLY)
-
-    def __del__(self):
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
-
-
-_open_shard = functools.lru_cache(maxsize=_OPEN_SHARDS)(_Shard)
-
-
-def read_span(path: str, offset: int, size: int) -> bytes:
-    """`size` bytes of a file at `offset`; safe from any thread."""
-    shard = _open_shard(path)
-    data = os.pread(shard.descriptor, size, offset)
-    if len(data) != size:
-        raise OSError(f"{path}: {size} bytes expected at {offset}, found {len(data)}")
-    return data
-
-
 def _scan(path: str) -> dict:
     """Table of one shard: members in the order of their samples.
 
-    `kinds` uint16 [members] into `extensions`, `spans` int64 [members, 2] offset and size, `starts` int64
+    `kinds` uint32 [members] into `extensions`, `spans` int64 [members, 2] offset and size, `starts` int64
     [samples + 1] first member of each sample, `keys` and `key_starts` the keys' bytes.
     """
     report = SkipReport()
     samples, kinds = {}, {}
-    duplicates = set()
-    for name, offset, size in _regular_members(path, report):
+    duplicates, torn = set(), {}
+    for name, offset, size in tar_members(path, report):
         folder, _, base = name.rpartition("/")
         stem, _, extension = base.partition(".")
         key = f"{folder}/{stem}" if folder else stem
+        if "." in extension:
+            whole, _, ending = name.rpartition(".")
+            torn.setdefault(whole, set()).add(ending.lower())
         members = samples.setdefault(key, {})
         kind = kinds.setdefault(extension.lower(), len(kinds))
         if kind in members and key not in duplicates:
             duplicates.add(key)
             report.add("duplicate key", f"{path}: {key}")
         members.setdefault(kind, (offset, size))
+    for whole, endings in torn.items():
+        if endings & set(IMAGE_EXTENSIONS) and endings & set(_COMPANIONS):
+            base = whole.rpartition("/")[2]
+            hint = f"keys end at the first dot: name it {base.replace('.', '_')}"
+            report.add("key with a dot", f"{path}: {whole}", hint)
     encoded = [key.encode("utf-8", "surrogateescape") for key in samples]
     return {
-        "kinds": np.array([kind for members in samples.values() for kind in members], np.uint16),
+        "kinds": np.array([kind for members in samples.values() for kind in members], np.uint32),
         "spans": np.array([span for members in samples.values() for span in members.values()], np.int64).reshape(-1, 2),
         "starts": np.cumsum([0, *map(len, samples.values())], dtype=np.int64),
         "keys": np.frombuffer(b"".join(encoded), np.uint8),
@@ -183,33 +172,3 @@ def _scan(path: str) -> dict:
         "extensions": np.frombuffer("\0".join(kinds).encode("utf-8", "replace"), np.uint8),
         "report": report.to_array(),
     }
-
-
-def _regular_members(path: str, report: SkipReport):
-    """Yield (name, offset, size) of the members that may be read; the others go into the report."""
-    length = os.path.getsize(path)
-    try:
-        archive = tarfile.open(path, "r:")
-    except tarfile.TarError as error:
-        raise ValueError(f"{path}: not an (uncompressed) tar file: {error}") from None
-    with archive:
-        try:
-            while (member := archive.next()) is not None:
-                archive.members = []  # tarfile would keep an object for every member
-                name = f"{path}: {member.name}"
-                if member.offset_data + member.size > length:
-                    break
-                if member.isdir():
-                    continue
-                if not member.isreg() or member.issparse():
-                    report.add("tar member that is no plain file", name)
-                elif member.name.startswith("/") or ".." in member.name.split("/") or "\0" in member.name:
-                    report.add("tar member with an unsafe name", name)
-                else:
-                    yield member.name.removeprefix("./"), member.offset_data, member.size
-        except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError):
-            pass  # a damaged header ends the archive, as the check below reports
-        archive.fileobj.seek(archive.offset)
-        end = archive.fileobj.read(tarfile.BLOCKSIZE)
-    if end != bytes(tarfile.BLOCKSIZE):
-        report.add("damaged or truncated tar", f"{path}: readable up to byte {archive.offset} of {length}")

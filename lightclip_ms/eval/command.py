@@ -69,6 +69,20 @@ def speeds(result: dict) -> str:
     )
 
 
+def left_out(dataset) -> dict:
+    """What a set left out or mended on opening, by reason, for a result's file."""
+    report = dataset.report
+    return {"left_out": dict(report.counts), "mended": dict(report.notes), "examples": report.examples}
+
+
+def print_left_out(dataset, result: dict) -> None:
+    """One line each for what was left out on opening, what was mended, and the images that could not be read."""
+    for line in dataset.report.lines():
+        print(line)
+    if result["skipped"]:
+        print(f"skipped: {result['skipped']}")
+
+
 def make_room(path: str | None) -> None:
     """Make the folder of an output file, if one is wanted: before the work, so that no hours end in a bad path."""
     if path:

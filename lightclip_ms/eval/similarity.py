@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lightclip_ms.data.pair import says_nothing
 from lightclip_ms.eval.embed import Embedded
 
 
@@ -14,7 +15,7 @@ def probabilities(image_features: np.ndarray, text_features: np.ndarray, scale: 
 
 def require_words(texts: list[str]) -> None:
     """Raises ValueError if one of the texts is empty: a model has an answer even to nothing."""
-    if not all(text.strip() for text in texts):
+    if any(map(says_nothing, texts)):
         raise ValueError(f"empty text among {texts}: give words")
 
 

@@ -1,5 +1,7 @@
 """Evaluation while training, on all ranks: retrieval on `data.val`, zero-shot classification on `data.zeroshot`."""
 
+import logging
+
 from mindspore import nn
 
 from lightclip_ms.config.schema import Config
@@ -7,12 +9,14 @@ from lightclip_ms.eval.embed import Embedder
 from lightclip_ms.eval.ranks import join_ranks
 from lightclip_ms.eval.run import embed_captions, evaluate_zeroshot, score_retrieval
 from lightclip_ms.eval.sets.captioned import open_captions
-from lightclip_ms.eval.sets.labelled import match_classes, open_labelled
+from lightclip_ms.eval.sets.class_order import describe_classes, match_classes
+from lightclip_ms.eval.sets.labelled import open_labelled
 from lightclip_ms.eval.sets.prompts import load_class_names, load_templates
 from lightclip_ms.eval.towers import ModelTowers
 from lightclip_ms.runtime import parallel
 
 BATCH_SIZE = 64
+_LOG = logging.getLogger("lightclip_ms.train")
 
 
 class Evaluation:
@@ -25,11 +29,13 @@ class Evaluation:
     def __init__(self, config: Config):
         data = config.data
         self._model_config, self._workers = config.model, data.workers
-        self._captions = open_captions(data.val, data.csv_image_key, data.csv_caption_key) if data.val else None
+        table = data.csv_image_key, data.csv_caption_key, data.csv_separator
+        self._captions = open_captions(data.val, *table) if data.val else None
         self._labelled = open_labelled(data.zeroshot) if data.zeroshot else None
         if self._labelled is not None:
             self._classes = match_classes(self._labelled, load_class_names(data.zeroshot_classes))
             self._templates = load_templates(data.zeroshot_templates)
+            _LOG.info("data.zeroshot: %s", describe_classes(self._labelled, self._classes))
 
     def run(self, model: nn.Cell) -> dict[str, float]:
         """Recalls, their mean, and accuracies in percent; empty if nothing is configured. `model` stays in its mode."""

@@ -2,7 +2,7 @@
 
 MindSpore's own classes are streams without file names, so a damaged picture cannot be counted and named; they know no
 test split of SUN397 and Caltech-101, and no Pets, DTD and FER-2013 at all. So the readers are our own, CIFAR's of the
-binary version (no pickles), and the tests hold them against MindSpore's where that reads the test split. Each reader takes
+binary version (no pickles), and the tests compare with MindSpore's where that reads the test split. Each reader takes
 the folder of one set and returns a labelled set (`labelled.py`).
 """
 
@@ -16,8 +16,10 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
+from lightclip_ms.data.skipped import SkipReport
+from lightclip_ms.eval.sets.class_order import match_in_order
 from lightclip_ms.eval.sets.images import find_images
-from lightclip_ms.eval.sets.labelled import ImageFolder, LabelledFiles, match_classes
+from lightclip_ms.eval.sets.labelled import ImageFolder, LabelledFiles
 from lightclip_ms.eval.sets.prompts import built_in
 
 CALTECH_TRAINING = 30  # images of each class that are left for training
@@ -73,7 +75,7 @@ def open_set(key: str, folder: Path):
             f"{folder}: no test image of class {empty[0]!r} ({len(empty)} of {len(names)} classes have none): "
             "is the archive whole?"
         )
-    return dataset, match_classes(dataset, names)
+    return dataset, match_in_order(dataset.classes, names) if dataset.classes else names
 
 
 def imagenet(folder: Path):
@@ -179,16 +181,16 @@ def sun397(folder: Path):
 def caltech101(folder: Path):
     """`<class>/image_0001.jpg`; the first 30 images of each class are left for training."""
     classes = sorted_folders(folder)
-    paths, labels = [], []
+    paths, labels, report = [], [], SkipReport()
     for label, name in enumerate(classes):
-        images = find_images(folder / name)
+        images = find_images(folder / name, report)
         if len(images) <= CALTECH_TRAINING:
             raise ValueError(
                 f"{folder / name}: {len(images)} images, more than {CALTECH_TRAINING} expected: is the archive whole?"
             )
         paths += images[CALTECH_TRAINING:]
         labels += [label] * (len(images) - CALTECH_TRAINING)
-    return LabelledFiles(paths, labels, classes)
+    return LabelledFiles(paths, labels, classes, report)
 
 
 READERS: dict[str, Callable] = {

@@ -1,29 +1,54 @@
-"""Encoded images by index, from files or from tar shards: `len(images)`, `key(i)` for messages, `read(i)` -> bytes."""
+"""Encoded images by index, from files or from tar shards: `len(images)`, `key(i)` for messages, `read(i)` -> bytes.
 
+A set opened from folders or shards also has `report`, a `SkipReport` of what was left out on opening.
+"""
+
+import os
 from pathlib import Path
 
 import numpy as np
 
-from lightclip_ms.data.pairs import IMAGE_EXTENSIONS
+from lightclip_ms.data.pair import IMAGE_EXTENSIONS
+from lightclip_ms.data.reading import MAX_IMAGE_BYTES, read_image, read_span
+from lightclip_ms.data.skipped import BadRecord, SkipReport
 from lightclip_ms.data.tar_index import TarIndex
+from lightclip_ms.data.tar_members import CUT
 
-_CUT = "damaged or truncated tar"  # as the index reports it
+_NO_FILE = "named like a picture, but no file"
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files anywhere below a folder, sorted; hidden files do not count."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower().lstrip(".") in IMAGE_EXTENSIONS and not path.name.startswith(".")
-    )
+def find_images(folder: Path, report: SkipReport) -> list[Path]:
+    """Image files anywhere below a folder, sorted; hidden ones and links to folders are not looked at.
+
+    Pipes, sockets, devices, folders and dangling links that are named like pictures, and folders that cannot be read,
+    go into the report.
+    """
+    found = []
+
+    def unreadable(error: OSError) -> None:
+        report.add("folder that cannot be read", f"{error.filename}", error.strerror or "")
+
+    for path, folders, files in os.walk(folder, onerror=unreadable):
+        for name in filter(is_named_like_a_picture, (*files, *folders)):
+            picture = Path(path, name)
+            if picture.is_file():
+                found.append(picture)
+            else:
+                report.add(_NO_FILE, f"{picture}")
+    return sorted(found)
+
+
+def is_named_like_a_picture(name: str) -> bool:
+    """Whether a file's name ends like a picture's and is not hidden."""
+    return name.lower().endswith(tuple(f".{ending}" for ending in IMAGE_EXTENSIONS)) and not name.startswith(".")
 
 
 class ImageFiles:
-    """The files `paths`, in that order."""
+    """The files `paths`, in that order, and what was left out on the way to them."""
 
-    def __init__(self, paths: list[Path]):
+    def __init__(self, paths: list[Path], report: SkipReport | None = None):
         self._paths = paths
+        self.report = report or SkipReport()
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -32,24 +57,26 @@ class ImageFiles:
         return str(self._paths[index])
 
     def read(self, index: int) -> bytes:
-        return self._paths[index].read_bytes()
+        return read_image(self._paths[index])
 
 
 def open_images(paths: list[str]) -> ImageFiles:
     """Image files; a folder stands for all images below it.
 
     Raises:
-        FileNotFoundError: a path does not exist, or a folder holds no image.
+        FileNotFoundError: a path does not exist, or a folder holds no image. ValueError: a path is no regular file.
     """
-    files = []
+    files, report = [], SkipReport()
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such image or folder")
-        found = find_images(path) if path.is_dir() else [path]
+        if not path.is_dir() and not path.is_file():
+            raise ValueError(f"{path}: neither a picture file nor a folder")
+        found = find_images(path, report) if path.is_dir() else [path]
         if not found:
             raise FileNotFoundError(f"{path}: no image in this folder")
         files += found
-    return ImageFiles(files)
+    return ImageFiles(files, report)
 
 
 class Subset:
@@ -69,34 +96,42 @@ class Subset:
 
 
 class ImageShards:
-    """The samples of WebDataset shards that hold an image and a member with the ending `companion`.
+    """Samples of WebDataset shards that hold an image, and whatever a subclass wants beside it.
 
     Raises:
-        FileNotFoundError: a shard is missing. ValueError: a file is no tar or is cut short, or no sample has both.
+        FileNotFoundError: a shard is missing. ValueError: a file is no tar or is cut short.
     """
 
-    def __init__(self, pattern: str, companion: str):
-        self._companion = companion
-        self._index = TarIndex(pattern, {*IMAGE_EXTENSIONS, companion})
-        cut = self._index.report.examples.get(_CUT)
+    def __init__(self, pattern: str):
+        self._pattern, self._index = pattern, TarIndex(pattern)
+        self.report = self._index.report
+        cut = self.report.examples.get(CUT)
         if cut:  # training does with what is left; a score must be that of the whole set
-            raise ValueError(f"{cut[0]}: {_CUT}; copy the shard again")
-        self._samples = np.flatnonzero(self._index.has(IMAGE_EXTENSIONS) & self._index.has((companion,)))
-        if not len(self._samples):
-            raise ValueError(f"{pattern}: no image ({', '.join(IMAGE_EXTENSIONS)}) with a .{companion} of the same key")
+            raise ValueError(f"{cut[0]}: {CUT}; copy the shard again")
+        self._samples = np.flatnonzero(self._index.has(IMAGE_EXTENSIONS))
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def key(self, index: int) -> str:
         sample = int(self._samples[index])
-        return f"{self._index.members(sample)[self._companion][0]}: {self._index.key(sample)}"
+        return f"{next(iter(self._index.members(sample).values()))[0]}: {self._index.key(sample)}"
 
     def read(self, index: int) -> bytes:
-        sample = int(self._samples[index])
-        members = self._index.members(sample)
-        return self._index.read(sample, next(name for name in IMAGE_EXTENSIONS if name in members))
+        members = self.members(index)
+        path, offset, size = next(members[name] for name in IMAGE_EXTENSIONS if name in members)
+        if size > MAX_IMAGE_BYTES:
+            raise BadRecord("image file too large", f"{size} bytes")
+        return read_span(path, offset, size)
 
-    def read_companion(self, index: int) -> bytes:
-        """Content of the member with the ending `companion`."""
-        return self._index.read(int(self._samples[index]), self._companion)
+    def members(self, index: int) -> dict[str, tuple[str, int, int]]:
+        """Extension to (shard file, offset, size) of everything that a sample holds."""
+        return self._index.members(int(self._samples[index]))
+
+    def keep(self, chosen: list[bool], wanted: str) -> None:
+        """Keep the chosen samples only. Raises ValueError if there is none; `wanted` says what they would have."""
+        self._samples = self._samples[np.array(chosen, bool)]
+        if not len(self._samples):
+            found = f": {self.report.summary()}" if self.report.counts else ""
+            endings = ", ".join(IMAGE_EXTENSIONS)
+            raise ValueError(f"{self._pattern}: no image ({endings}) with {wanted} of the same key{found}")

@@ -3,8 +3,11 @@
 import functools
 import os
 from importlib import resources
+from pathlib import Path
 
 import yaml
+
+from lightclip_ms.data.pair import says_nothing
 
 _BUILT_IN = resources.files(__package__) / "class_names"
 
@@ -31,28 +34,35 @@ def load_templates(source: str) -> list[str]:
 
 
 def _load(source: str, key: str) -> list[str]:
-    if not os.path.exists(source):
+    if not os.path.isfile(source):
         if source in built_in() and key in built_in()[source]:
             return [str(entry) for entry in built_in()[source][key]]
         known = ", ".join(name for name, content in built_in().items() if key in content)
         raise FileNotFoundError(f"{source}: no such file, and none of the built-in {key}: {known}")
-    with open(source, encoding="utf-8-sig") as file:
-        text = file.read()
+    try:
+        text = Path(source).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source}: not UTF-8 ({error.reason} at byte {error.start}); convert it") from None
     if source.endswith((".yaml", ".yml")):
         entries = _from_yaml(source, text, key)
     else:
         entries = [line.strip() for line in text.splitlines() if line.strip()]
     if not entries:
         raise ValueError(f"{source}: empty; expected {key}, one a line")
+    nothing = next((number for number, entry in enumerate(entries, 1) if says_nothing(entry)), None)
+    if nothing:
+        raise ValueError(f"{source}: entry {nothing} of {key} is no text: {entries[nothing - 1]!r}")
     return entries
 
 
 def _from_yaml(source: str, text: str, key: str) -> list[str]:
+    """Entries as they are written: `no`, `1e3` and `010` are names, not a truth value and numbers."""
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        content = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{source}: not valid YAML: {error}") from None
-    entries = content.get(key) if isinstance(content, dict) else content
-    if not isinstance(entries, list):
-        raise ValueError(f"{source}: expected a list, or a mapping with the list {key!r}")
-    return [str(entry) for entry in entries]
+    if isinstance(content, yaml.MappingNode):
+        content = next((value for name, value in content.value if name.value == key), None)
+    if not isinstance(content, yaml.SequenceNode) or not all(isinstance(e, yaml.ScalarNode) for e in content.value):
+        raise ValueError(f"{source}: expected a list of texts, or a mapping with the list {key!r}")
+    return [entry.value for entry in content.value]
