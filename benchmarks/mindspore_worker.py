@@ -14,7 +14,6 @@ import numpy as np  # noqa: E402
 from mindspore import Tensor, nn  # noqa: E402
 
 import lightclip_ms.runtime.backend  # noqa: E402 - prepares the environment before MindSpore loads
-from benchmarks.batch import BATCH_KEYS  # noqa: E402
 from benchmarks.protocol import serve  # noqa: E402
 from lightclip_ms.config.schema import LossConfig, ModelConfig, TrainConfig  # noqa: E402
 from lightclip_ms.model.factory import create_model  # noqa: E402
@@ -30,8 +29,8 @@ class Gradients(nn.Cell):
         self.value_and_grad = step.value_and_grad
         self.set_train()
 
-    def construct(self, *batch):
-        (_, terms), gradients = self.value_and_grad(*batch)
+    def construct(self, phase, *arrays):
+        (_, terms), gradients = self.value_and_grad(arrays, phase)
         return terms, gradients
 
 
@@ -102,11 +101,11 @@ def main():
     objective, step, names = prepare(folder)
     build = time.perf_counter() - start
     arrays = np.load(f"{folder}/batch.npz")
-    batch = [Tensor(arrays[key]) for key in BATCH_KEYS]
+    batch = tuple(Tensor(arrays[key]) for key in objective.parts)
     phase, rate, stop = Tensor(2, ms.int32), Tensor(1e-6, ms.float32), Tensor(0, ms.float32)
 
     def check():
-        terms, gradients = Gradients(step)(*batch, phase)
+        terms, gradients = Gradients(step)(phase, *batch)
         np.savez(
             f"{folder}/our_gradients.npz", **{name: gradient.asnumpy() for name, gradient in zip(names, gradients)}
         )
@@ -126,7 +125,7 @@ def main():
         return task
 
     def run_step():
-        return step(*batch, phase, rate, stop).asnumpy()
+        return step(phase, rate, stop, *batch).asnumpy()
 
     serve(
         {

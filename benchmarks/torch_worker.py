@@ -10,11 +10,11 @@ import sys  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.batch import BATCH_KEYS  # noqa: E402
 from benchmarks.protocol import serve  # noqa: E402
 from benchmarks.torch_objective import Objective  # noqa: E402
 from benchmarks.weights import to_torch_names  # noqa: E402
 from lightclip_ms.config.schema import ModelConfig  # noqa: E402
+from lightclip_ms.data.batch import LIGHTCLIP_PARTS  # noqa: E402
 
 
 def load(folder: str):
@@ -29,7 +29,7 @@ def load(folder: str):
         raise ValueError(f"the name map is incomplete: missing {missing[:3]}, unexpected {unexpected[:3]}")
     batch = {key: torch.from_numpy(array) for key, array in np.load(f"{folder}/batch.npz").items()}
     integers = ("text", "masked_text", "mlm_positions", "mlm_labels")
-    return objective, [batch[key].long() if key in integers else batch[key] for key in BATCH_KEYS]
+    return objective, [batch[key].long() if key in integers else batch[key] for key in LIGHTCLIP_PARTS]
 
 
 def gradients(objective, batch, phase):

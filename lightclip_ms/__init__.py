@@ -1,7 +1,7 @@
 """LightCLIP for MindSpore: lightweight vision-language models, trained and evaluated.
 
-Importing this package only prepares the process (see `backend`); MindSpore itself is loaded by the
-first attribute that needs it, so `import lightclip_ms` stays fast and silent.
+Importing this package prepares the process (see `runtime.backend`) and registers the terms of the objective. MindSpore is
+loaded by the first attribute that needs it, so `import lightclip_ms` is fast and silent.
 """
 
 import importlib
@@ -11,6 +11,7 @@ from lightclip_ms.runtime import backend
 __version__ = "0.1.0"
 
 backend.prepare_environment()
+importlib.import_module("lightclip_ms.train.terms")  # declares the keys of the `loss` section
 
 _EXPORTS = {
     "list_models": "lightclip_ms.config.presets",

@@ -31,15 +31,17 @@ from benchmarks.pil_pipeline import PilPipeline, augment
 from benchmarks.side_by_side import side_by_side
 from lightclip_ms.config.schema import AugmentConfig, DataConfig
 from lightclip_ms.data import Tokenizer, mask_tokens
+from lightclip_ms.data.batch import BatchLayout
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.image_augment import blur, draw_augmentation, recolour, resize_crop
+from lightclip_ms.data.masking import num_slots
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.text_augment import TextAugment
 from lightclip_ms.runtime.exits import main_guard
 
 PHOTOS, COPIES = 400, 5
-SIZE, BATCH, CHUNK = 224, 64, 8  # CHUNK texts are tokenized at once, as in the pipeline
+SIZE, CONTEXT_LENGTH, BATCH, CHUNK = 224, 77, 64, 8  # CHUNK texts are tokenized at once, as in the pipeline
 
 
 def write_photos(path: str, small_photos: str) -> float:
@@ -59,11 +61,15 @@ def write_photos(path: str, small_photos: str) -> float:
     return statistics.mean(map(len, photos))
 
 
+def _layout(batch_size: int) -> BatchLayout:
+    return BatchLayout(batch_size, SIZE, CONTEXT_LENGTH, num_slots(CONTEXT_LENGTH))
+
+
 class OurPipeline:
     """`TrainData`, epoch after epoch."""
 
     def __init__(self, path: str, workers: int):
-        self._data = TrainData(DataConfig(train=path, workers=workers), Tokenizer(), SIZE, BATCH)
+        self._data = TrainData(DataConfig(train=path, workers=workers), Tokenizer(), _layout(BATCH))
         self._epoch = 0
 
     def run(self) -> tuple[float, float]:
@@ -132,7 +138,7 @@ def print_resume(folder: str, workers: int) -> None:
     table = Path(folder, "pairs.csv")
     rows = "\n".join(f"{number % PHOTOS}.jpg,photograph {number}" for number in range(50_000))
     table.write_text(f"filepath,title\n{rows}\n", encoding="utf-8")
-    data = TrainData(DataConfig(train=str(table), workers=workers), Tokenizer(), SIZE, 100)
+    data = TrainData(DataConfig(train=str(table), workers=workers), Tokenizer(), _layout(100))
     seconds = []
     for first_step, steps in ((0, 1), (450, 1), (0, 450)):
         start, batches = time.perf_counter(), data.epoch(0, first_step)

@@ -26,7 +26,6 @@ import numpy as np
 from PIL import Image
 
 from lightclip_ms.train.checkpoint import CheckpointFolder
-from lightclip_ms.train.step import METRICS
 
 ROOT = Path(__file__).parents[1]
 PAIRS, BATCH = 192, 8
@@ -43,6 +42,7 @@ TINY = [
     "train.save_steps=2",
     "device=cpu",
 ]
+MEASURED = {"images_per_second", "data_wait", "eta_seconds", "memory_mb", "device_memory_mb", "step"}
 REACTION = 4  # steps that may pass between a decision and the kill
 
 
@@ -130,10 +130,11 @@ class Run:
         return json.loads(lines[-1])["step"] if lines else 0
 
     def records(self) -> list[tuple]:
-        """(step, learning rate, loss terms and the rest of `METRICS`) of every step."""
+        """(step, then everything else but what depends on the machine) of every step."""
         records = [json.loads(line) for line in self._lines()]
         return [
-            (record["step"], record["lr"], *(record[name] for name in METRICS if name != "stop")) for record in records
+            (record["step"], *(value for name, value in sorted(record.items()) if name not in MEASURED))
+            for record in records
         ]
 
     def _lines(self) -> list[str]:

@@ -7,9 +7,12 @@ Written into --out (default: the run's folder): report.json, loss_curves.png and
 import argparse
 import os
 
+from lightclip_ms.config.file import from_dict
+from lightclip_ms.config.loss import active
 from lightclip_ms.demo import report as demo_report
 from lightclip_ms.eval import command
 from lightclip_ms.figures import curves, pictures, png
+from lightclip_ms.model.weights import read_header
 from lightclip_ms.runtime import files
 from lightclip_ms.runtime.exits import main_guard
 
@@ -25,13 +28,14 @@ def main() -> None:
     out = args.out or args.run
 
     records = curves.read_metrics(os.path.join(args.run, "metrics.jsonl"))
+    terms = active(from_dict(read_header(command.find_checkpoint(args.run))["config"]).loss)
     embedder = command.open_embedder(args.run, args)
     results, rows = demo_report.evaluate_demo(embedder, args.data)
     if not embedder.is_first:
         return
     os.makedirs(out, exist_ok=True)
     files.write_json(os.path.join(out, "report.json"), {"results": results, **command.provenance(embedder)})
-    png.save_figure(curves.loss_curves(records), os.path.join(out, "loss_curves.png"))
+    png.save_figure(curves.loss_curves(records, terms), os.path.join(out, "loss_curves.png"))
     png.save_figure(pictures.retrieved_examples(rows), os.path.join(out, "retrieved_examples.png"))
     print(demo_report.format_table(results))
     for name in ("loss_curves.png", "retrieved_examples.png", "report.json"):

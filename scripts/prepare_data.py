@@ -17,7 +17,9 @@ import sys
 from tqdm import tqdm
 
 from lightclip_ms.config.schema import AugmentConfig, DataConfig
+from lightclip_ms.data.batch import BatchLayout
 from lightclip_ms.data.check import contact_sheet, read_all
+from lightclip_ms.data.masking import num_slots
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.prepare import MANIFEST, Settings, prepare, verify
@@ -112,7 +114,9 @@ def draw_samples(arguments, pairs: int) -> None:
         augment=AugmentConfig(wordnet=arguments.wordnet),
     )
     tokenizer = Tokenizer()
-    data = TrainData(config, tokenizer, arguments.image_size, min(SAMPLES, pairs))
+    slots = num_slots(tokenizer.context_length)
+    layout = BatchLayout(min(SAMPLES, pairs), arguments.image_size, tokenizer.context_length, slots)
+    data = TrainData(config, tokenizer, layout)
     batches = data.epoch(0)
     contact_sheet(next(batches), tokenizer).save(arguments.sheet)
     batches.close()

@@ -1,18 +1,19 @@
 """The graph of the training step as an Ascend card would get it, compiled on any machine. N pairs, L text positions."""
 
 import contextlib
-import math
+import dataclasses
 
 import mindspore as ms
-import numpy as np
 from mindspore import Tensor, context
 
 from lightclip_ms.analysis.graph import Operator, frontend_operators
 from lightclip_ms.config.schema import Config
+from lightclip_ms.data.batch import make_layout
 from lightclip_ms.model import factory
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.step import TrainStep
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
+from lightclip_ms.train.terms.term import needed_parts
 
 
 @contextlib.contextmanager
@@ -33,23 +34,12 @@ def built_for(target: str):
         context.get_context = ms.get_context = real
 
 
-def empty_batch(config: Config, pairs: int) -> tuple[Tensor, ...]:
-    """The arguments of a step, all zeros, for `pairs` pairs."""
-    model = config.model
-    texts = (pairs, model.context_length)
-    slots = (pairs, math.ceil(config.loss.mask_ratio * model.context_length))
-    shapes = [
-        ((pairs, model.image_size, model.image_size, 3), np.uint8),
-        (texts, np.int32),
-        (texts, np.int32),
-        (slots, np.int32),
-        (slots, np.int32),
-        (slots, np.float32),
-        ((), np.int32),
-        ((), np.float32),
-        ((), np.float32),
-    ]  # phase, learning rate, stop
-    return tuple(Tensor(np.zeros(shape, dtype)) for shape, dtype in shapes)
+def empty_inputs(config: Config, pairs: int) -> tuple:
+    """The arguments of a step for `pairs` pairs: label phase, learning rate, stop request, a batch of zeros."""
+    train = dataclasses.replace(config.train, batch_size=pairs, accumulate=1)
+    layout = make_layout(dataclasses.replace(config, train=train), needed_parts(config.loss))
+    arrays = tuple(Tensor(array) for array in layout.arrays(layout.empty()))
+    return Tensor(0, ms.int32), Tensor(0.0, ms.float32), Tensor(0.0, ms.float32), *arrays
 
 
 def step_operators(config: Config, pairs: int, rank: int = 0, world_size: int = 1) -> list[Operator]:
@@ -59,4 +49,4 @@ def step_operators(config: Config, pairs: int, rank: int = 0, world_size: int = 
         if config.train.sync_batch_norm:
             synchronize_batch_norm(model, world_size)
         step = TrainStep(Objective(model, config.loss, rank, world_size), config.train, world_size)
-        return frontend_operators(step, *empty_batch(config, pairs))
+        return frontend_operators(step, *empty_inputs(config, pairs))

@@ -1,65 +1,38 @@
 """Configurations from YAML files with one level of `base:`, `key=value` overrides and dictionaries."""
 
 import dataclasses
-import difflib
 import os
 import typing
 
 import yaml
 
-from lightclip_ms.config.presets import preset
-from lightclip_ms.config.schema import Config, ModelConfig, require
-
-
-def _coerce(value, annotation, key: str):
-    """`value` as the annotated type; integers pass as floats, YAML lists as tuples, nothing else is converted."""
-    if typing.get_origin(annotation) is tuple:
-        inner = typing.get_args(annotation)
-        require(
-            isinstance(value, (list, tuple)) and len(value) == len(inner),
-            key,
-            value,
-            f"use a list of {len(inner)} numbers",
-        )
-        return tuple(_coerce(item, kind, key) for item, kind in zip(value, inner))
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if annotation is float and isinstance(value, str):
-        try:  # YAML reads 5e-4, without a dot, as a string
-            return float(value)
-        except ValueError:
-            pass
-    right = isinstance(value, annotation) and not (isinstance(value, bool) and annotation is not bool)
-    require(right, key, value, f"use a value of type {annotation.__name__}, not {type(value).__name__}")
-    return value
+from lightclip_ms.config.checks import coerce, require, unknown_key
+from lightclip_ms.config.loss import LossConfig, all_keys
+from lightclip_ms.config.presets import check_name, preset
+from lightclip_ms.config.schema import Config, ModelConfig
 
 
 def _all_keys(cls, prefix: str = "") -> list[str]:
-    keys = []
-    for item in dataclasses.fields(cls):
-        keys += (
-            _all_keys(item.type, f"{prefix}{item.name}.")
-            if dataclasses.is_dataclass(item.type)
-            else [prefix + item.name]
-        )
-    return keys
+    if cls is LossConfig:
+        return [prefix + name for name in all_keys()]
+    if not dataclasses.is_dataclass(cls):
+        return [prefix.rstrip(".")]
+    return [key for item in dataclasses.fields(cls) for key in _all_keys(item.type, f"{prefix}{item.name}.")]
 
 
 def _build(cls, values: dict, prefix: str = ""):
-    """A `cls` from nested dictionaries; unknown keys are refused with the nearest valid name."""
+    """A section from nested dictionaries; unknown keys are refused with the nearest valid name."""
     require(isinstance(values, dict), prefix.rstrip(".") or "config", values, "use a mapping of keys to values")
-    known = {item.name: item for item in dataclasses.fields(cls)}
+    if cls is LossConfig:  # its keys are those of the registered terms, which it checks itself
+        return LossConfig(**{str(name): value for name, value in values.items()})
+    known = {item.name: item.type for item in dataclasses.fields(cls)}
     built = {}
     for name, value in values.items():
         if name not in known:
-            near = difflib.get_close_matches(f"{prefix}{name}", _all_keys(Config), n=1, cutoff=0)
-            raise ValueError(f"{prefix}{name}: unknown configuration key; did you mean {near[0]}?")
-        kind = known[name].type
-        built[name] = (
-            _build(kind, value, f"{prefix}{name}.")
-            if dataclasses.is_dataclass(kind)
-            else _coerce(value, kind, prefix + name)
-        )
+            raise ValueError(unknown_key(f"{prefix}{name}", _all_keys(Config)))
+        kind = known[name]
+        is_section = dataclasses.is_dataclass(kind) or kind is LossConfig
+        built[name] = _build(kind, value, f"{prefix}{name}.") if is_section else coerce(value, kind, prefix + name)
     return cls(**built)
 
 
@@ -95,10 +68,14 @@ def _parse_override(text: str) -> dict:
 
 
 def from_dict(values: dict) -> Config:
-    """Validated `Config`; the preset named by `model.name` fills the model keys that are not given."""
-    model = values.get("model")
+    """Validated `Config` of nested dictionaries; the preset of `model.name` fills the model keys that are not given."""
+    model = values.get("model", {})
     if isinstance(model, dict):
-        values = {**values, "model": _merge(dataclasses.asdict(preset(model.get("name", ModelConfig.name))), model)}
+        base = preset(model.get("name", ModelConfig.name))
+        # Options belong to an encoder: those of the preset are no default for another one.
+        same_encoder = model.get("image_encoder", base.image_encoder) == base.image_encoder
+        filled = dataclasses.asdict(base if same_encoder else dataclasses.replace(base, image_options={}))
+        values = {**values, "model": _merge(filled, model)}
     return _build(Config, values)
 
 
@@ -115,6 +92,7 @@ def load_config(path: str, overrides: typing.Sequence[str] = ()) -> Config:
     for text in overrides:
         values = _merge(values, _parse_override(text))
     try:
+        check_name(values.setdefault("model", {}))
         return from_dict(values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -124,8 +102,10 @@ def to_dict(config) -> dict:
     """Plain nested dictionary of a configuration, ready for JSON or YAML; `from_dict` reads it back."""
 
     def plain(value):
+        if isinstance(value, LossConfig):
+            value = vars(value)
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, tuple) else value
 
-    return plain(dataclasses.asdict(config))
+    return plain(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config)

@@ -45,3 +45,24 @@ def preset(name: str) -> ModelConfig:
         nearest = difflib.get_close_matches(str(name), MODELS, n=3, cutoff=0)
         raise ValueError(f"unknown model {name!r}; did you mean {', '.join(nearest)}?")
     return MODELS[name]
+
+
+def check_name(model: dict) -> None:
+    """Refuse a `model` section whose name and encoder contradict each other; name it after its encoder if it has no name.
+
+    The name picks a preset and the other keys override it, but an encoder is what a name stands for.
+
+    Raises:
+        ValueError: contradiction; the message says which name to use.
+    """
+    if not isinstance(model, dict) or "image_encoder" not in model:
+        return
+    encoder = model["image_encoder"]
+    fitting = f"lightclip_{encoder}"
+    if "name" not in model:
+        model["name"] = fitting
+    elif preset(model["name"]).image_encoder != encoder:
+        raise ValueError(
+            f"model.image_encoder: {encoder!r} is not possible: model.name {model['name']!r} stands for "
+            f"{preset(model['name']).image_encoder!r}; use model.name={fitting}"
+        )

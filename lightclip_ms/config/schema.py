@@ -5,10 +5,8 @@ Every error is a `ValueError` of one line that names the key, the value found an
 
 from dataclasses import dataclass, field
 
-
-def require(condition: bool, key: str, value, expected: str) -> None:
-    if not condition:
-        raise ValueError(f"{key}: {value!r} is not possible: {expected}")
+from lightclip_ms.config.checks import require
+from lightclip_ms.config.loss import LossConfig
 
 
 @dataclass(frozen=True)
@@ -120,47 +118,6 @@ class DataConfig:
         require(self.workers >= 1, "data.workers", self.workers, "use at least 1")
         require(self.shuffle_window >= 1, "data.shuffle_window", self.shuffle_window, "use at least 1")
         require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "use 0 to 1")
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of Eq. 1 and the parameters of Eq. 6-9 and 13; a weight of 0 leaves the branch out of the graph."""
-
-    instance_weight: float = 0.8
-    token_weight: float = 0.1
-    mlm_weight: float = 0.1
-    delta: float = 0.2
-    r1: float = 0.33
-    r2: float = 0.66
-    source: str = "logits"
-    normalizer: str = "sample"
-    mask_ratio: float = 0.15
-    mlm_rows_per_text: float = 4.0  # masked words a caption that are predicted, on average over a card's batch
-
-    def __post_init__(self):
-        for key in ("instance_weight", "token_weight", "mlm_weight", "delta", "r1", "r2"):
-            require(0 <= getattr(self, key) <= 1, f"loss.{key}", getattr(self, key), "use 0 to 1")
-        require(
-            self.instance_weight > 0,
-            "loss.instance_weight",
-            self.instance_weight,
-            "without instance alignment there are no embeddings to train",
-        )
-        require(self.r1 <= self.r2, "loss.r1", self.r1, f"it must not exceed loss.r2 ({self.r2})")
-        require(self.source in ("logits", "cosine", "probs"), "loss.source", self.source, "use logits, cosine or probs")
-        require(
-            self.normalizer in ("sample", "image_tokens", "pairs"),
-            "loss.normalizer",
-            self.normalizer,
-            "use sample, image_tokens or pairs",
-        )
-        require(0 < self.mask_ratio < 1, "loss.mask_ratio", self.mask_ratio, "use a share between 0 and 1")
-        require(
-            self.mlm_rows_per_text > 0,
-            "loss.mlm_rows_per_text",
-            self.mlm_rows_per_text,
-            "use about twice the masked words of an average caption",
-        )
 
 
 @dataclass(frozen=True)

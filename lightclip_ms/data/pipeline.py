@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from lightclip_ms.data.batch import INDEX, MASKING, PARTS, BatchLayout
 from lightclip_ms.data.masking import mask_tokens
 from lightclip_ms.data.order import epoch_order, rank_batches, steps_per_epoch
 from lightclip_ms.data.pairs import open_pairs
@@ -33,9 +34,8 @@ class TrainData:
     Args:
         config: a `DataConfig`.
         tokenizer: a `Tokenizer`.
-        image_size: side of the pictures, pixels.
-        batch_size: samples a step on this card.
-        mask_ratio: share of a caption's words that is masked.
+        layout: parts and sizes of a batch of this rank; only these parts are prepared.
+        mask_ratio: share of a caption's tokens that is masked.
 
     Raises:
         FileNotFoundError, ValueError: nothing there, nothing usable, or not enough for one global batch.
@@ -45,8 +45,7 @@ class TrainData:
         self,
         config,
         tokenizer,
-        image_size: int,
-        batch_size: int,
+        layout: BatchLayout,
         mask_ratio: float = 0.15,
         seed: int = 0,
         rank: int = 0,
@@ -56,15 +55,14 @@ class TrainData:
             config.train, config.format, config.csv_image_key, config.csv_caption_key, config.csv_separator
         )
         self.num_samples = len(self._source)
-        self.steps_per_epoch = steps_per_epoch(self.num_samples, batch_size, world_size)
+        self.steps_per_epoch = steps_per_epoch(self.num_samples, layout.batch_size, world_size)
         self._config = config
         self._tokenizer = tokenizer
-        self._image_size = image_size
-        self._batch_size = batch_size
+        self._layout = layout
         self._mask_ratio = mask_ratio
         self._seed = seed
         self._rank, self._world_size = rank, world_size
-        self._transform = TrainTransform(image_size, config.augment)
+        self._transform = TrainTransform(layout.image_size, config.augment)
         self._augment_text = TextAugment(config.augment.text_p, config.augment.wordnet)
         self._bad = set()
         self._seen = 0
@@ -90,15 +88,14 @@ class TrainData:
         """Batches of an epoch from `start_step` on, exactly as an uninterrupted epoch gives them.
 
         Yields:
-            dict of image uint8 [N, H, W, 3], text and masked_text int32 [N, L], mlm_positions and mlm_labels int32
-            [N, M], mlm_weights float32 [N, M], index int32 [N].
+            the parts of the layout (`data.batch`) and `index` int32 [N].
 
         Raises:
             ValueError: more bad records than `max_bad_fraction` allows. RuntimeError: a sample failed in an unforeseen
             way; the message names it.
         """
         order = epoch_order(self._source.shard_sizes, self._seed, epoch, self._config.shuffle_window)
-        batches = rank_batches(order, self._batch_size, self._rank, self._world_size)[start_step:]
+        batches = rank_batches(order, self._layout.batch_size, self._rank, self._world_size)[start_step:]
         pool = ThreadPoolExecutor(self._config.workers, thread_name_prefix="lightclip-data")
         try:
             under_way = collections.deque()
@@ -109,48 +106,60 @@ class TrainData:
                 parts = [chunk.result() for chunk in chunks]
                 if step + _PREFETCH < len(batches):
                     under_way.append(self._start(pool, batches[step + _PREFETCH], epoch))
-                yield {"image": images, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
+                yield {**images, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
         finally:
             pool.shutdown(cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, indices: np.ndarray, epoch: int):
         """Pictures of a batch, still empty, and the futures of the chunks that fill them and return all the rest."""
-        images = np.empty((len(indices), self._image_size, self._image_size, 3), np.uint8)
+        images = {name: np.empty(self._layout.shape(name), PARTS[name].dtype) for name in self._views("image")}
+        chunks = [slice(start, start + _CHUNK) for start in range(0, len(indices), _CHUNK)]
         return images, [
-            pool.submit(self._fill, images[start : start + _CHUNK], indices[start : start + _CHUNK], epoch)
-            for start in range(0, len(indices), _CHUNK)
+            pool.submit(self._fill, {name: views[chunk] for name, views in images.items()}, indices[chunk], epoch)
+            for chunk in chunks
         ]
 
-    def _fill(self, images: np.ndarray, indices: np.ndarray, epoch: int) -> dict[str, np.ndarray]:
-        captions, generators, used = [], [], []
+    def _views(self, kind: str) -> list[str]:
+        """The layout's parts of a kind, "image" or "text": the first view and further ones."""
+        return [name for name in self._layout.parts if name.split("_")[0] == kind]
+
+    def _fill(self, images: dict[str, np.ndarray], indices: np.ndarray, epoch: int) -> dict[str, np.ndarray]:
+        captions, generators, used = {name: [] for name in self._views("text")}, [], []
         for row, index in enumerate(indices.tolist()):
-            sample, caption, images[row], generator = self._sample(index, epoch)
-            captions.append(caption)
+            sample, texts, pixels, generator = self._sample(index, epoch)
+            for name, views in images.items():
+                views[row] = pixels[name]
+            for name, texts_of_view in captions.items():
+                texts_of_view.append(texts[name])
             generators.append(generator)
             used.append(sample)
-        text = self._tokenizer(captions)
-        masked, positions, labels, weights = mask_tokens(
-            text, generators, vocab_size=self._tokenizer.vocab_size, mask_ratio=self._mask_ratio
-        )
-        return {
-            "text": text,
-            "masked_text": masked,
-            "mlm_positions": positions,
-            "mlm_labels": labels,
-            "mlm_weights": weights,
-            "index": np.array(used, np.int32),
-        }
+        filled = {name: self._tokenizer(texts) for name, texts in captions.items()}
+        if set(MASKING) & set(self._layout.parts):
+            masked = mask_tokens(
+                filled["text"], generators, vocab_size=self._tokenizer.vocab_size, mask_ratio=self._mask_ratio
+            )
+            filled.update(zip(MASKING, masked))
+        return {**filled, INDEX: np.array(used, np.int32)}
 
     def _sample(self, index: int, epoch: int):
-        """(index, caption, pixels, generator) of a sample, or of the first good one of its replacements."""
+        """(index, captions by view, pixels by view, generator) of a sample, or of the first good replacement."""
         for sample in self._candidates(index, epoch):
             if sample in self._bad:
                 continue
+            # The first view's generator also draws the masks, after everything else.
             rng = np.random.default_rng([self._seed, epoch, sample])
             try:
                 pair = self._source.read(sample)
-                caption = self._augment_text(pair.caption, rng)
-                pixels = self._transform.pixels(pair.image, rng)
+                captions = {"text": self._augment_text(pair.caption, rng)}
+                pixels = {"image": self._transform.pixels(pair.image, rng)}
+                for name in self._layout.parts:
+                    kind, _, view = name.partition("_")
+                    if view.isdigit():
+                        further = np.random.default_rng([self._seed, epoch, sample, int(view), kind == "text"])
+                        if kind == "text":
+                            captions[name] = self._augment_text(pair.caption, further)
+                        else:
+                            pixels[name] = self._transform.pixels(pair.image, further)
             except BadRecord as error:
                 self._leave_out(sample, error)
             except Exception as error:
@@ -158,7 +167,7 @@ class TrainData:
             else:
                 with self._lock:
                     self._seen += 1
-                return sample, caption, pixels, rng
+                return sample, captions, pixels, rng
         raise self._too_many(f"{_REPLACEMENTS} in a row")
 
     def _candidates(self, index: int, epoch: int) -> Iterator[int]:

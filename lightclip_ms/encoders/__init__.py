@@ -1,9 +1,4 @@
-"""Image encoders by name, and the text transformer.
-
-Every image encoder is a Cell with attributes `image_size`, `embed_dim`, `stage_channels`, `stage_strides` (four each),
-`construct(images [N, 3, H, W]) -> pooled [N, E]` and `forward_features(images) -> (stages, tokens, pooled)`: four stages
-`[N, P_s, C_s]` in raster order, the last stage's tokens `[N, P, C_4]`, and the same pooled embedding.
-"""
+"""Image encoders by name (contract.py says what each must offer), and the text transformer."""
 
 import inspect
 

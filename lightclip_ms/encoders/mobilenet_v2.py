@@ -1,11 +1,12 @@
 """MobileNetV2 up to its 320-channel block, with attention pooling.
 
-Own code: MindCV's adds the 1x1 convolution to 1280 channels and does not stop at the stages needed here.
+MindCV's MobileNetV2 ends with a 1x1 convolution to 1280 channels instead.
 """
 
 import mindspore.nn as nn
 
 from lightclip_ms.encoders.attention_pool import AttentionPool
+from lightclip_ms.encoders.contract import ImageEncoder
 from lightclip_ms.encoders.layers import conv_norm, map_to_tokens, stage_strides
 
 # expansion, channels, blocks, stride of the first block; stages end after the rows that STAGE_ENDS names
@@ -37,7 +38,7 @@ class InvertedResidual(nn.Cell):
         return x + self.layers(x) if self.shortcut else self.layers(x)
 
 
-class MobileNetV2(nn.Cell):
+class MobileNetV2(ImageEncoder):
     """MobileNetV2 with attention pooling (320 -> E at width 1).
 
     Args:
@@ -48,15 +49,11 @@ class MobileNetV2(nn.Cell):
     """
 
     def __init__(self, image_size: int, embed_dim: int, width_mult: float = 1.0, last_stride: int = 2):
-        super().__init__()
-        self.image_size = image_size
-        self.embed_dim = embed_dim
-        self.stage_strides = stage_strides(last_stride, "mobilenet_v2")
-        if image_size % self.stage_strides[-1]:
-            raise ValueError(f"mobilenet_v2: image size {image_size} must be a multiple of {self.stage_strides[-1]}")
+        channels = [_round_channels(BLOCKS[row][1] * width_mult) for row in STAGE_ENDS]
+        super().__init__(image_size, embed_dim, channels, stage_strides(last_stride, "mobilenet_v2"))
         inputs = _round_channels(32 * width_mult)
         self.stem = conv_norm(3, inputs, 3, 2, activation="relu6")
-        stages, channels, blocks = [], [], []
+        stages, blocks = [], []
         for row, (expansion, outputs, depth, stride) in enumerate(BLOCKS):
             outputs = _round_channels(outputs * width_mult)
             if stride == 2 and row == 5:
@@ -66,10 +63,8 @@ class MobileNetV2(nn.Cell):
                 inputs = outputs
             if row in STAGE_ENDS:
                 stages.append(nn.SequentialCell(blocks))
-                channels.append(outputs)
                 blocks = []
         self.stages = nn.CellList(stages)
-        self.stage_channels = tuple(channels)
         self.pool = AttentionPool(inputs, embed_dim)
 
     def forward_features(self, images):
@@ -79,7 +74,8 @@ class MobileNetV2(nn.Cell):
         for stage in self.stages:
             x = stage(x)
             outputs += (map_to_tokens(x),)
-        return outputs, outputs[-1], self.pool(outputs[-1])
+        return outputs, outputs[-1], self.pool_tokens(outputs[-1])
 
-    def construct(self, images):
-        return self.forward_features(images)[2]
+    def pool_tokens(self, tokens):
+        """Tokens of the last stage [N, P, C_4] -> pooled [N, E]."""
+        return self.pool(tokens)

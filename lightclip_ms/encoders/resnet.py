@@ -1,12 +1,13 @@
-"""CLIP-style ResNet18.
+"""CLIP-style ResNet18: three-convolution stem, average pooling before strided shortcuts, attention pooling.
 
-Own code: MindCV's ResNet has another stem and downsampling, and its in-place addition cannot be exported to ONNX.
+MindCV's ResNet differs in stem and shortcuts.
 """
 
 import mindspore.nn as nn
 import mindspore.ops as ops
 
 from lightclip_ms.encoders.attention_pool import AttentionPool
+from lightclip_ms.encoders.contract import ImageEncoder
 from lightclip_ms.encoders.layers import conv_norm, map_to_tokens, stage_strides
 
 
@@ -27,7 +28,7 @@ class BasicBlock(nn.Cell):
         return ops.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
-class ResNet(nn.Cell):
+class ResNet(ImageEncoder):
     """ResNet with a three-convolution stem, basic blocks and attention pooling (512 -> E at width 64).
 
     Args:
@@ -39,17 +40,11 @@ class ResNet(nn.Cell):
     """
 
     def __init__(self, image_size: int, embed_dim: int, width: int = 64, depths=(2, 2, 2, 2), last_stride: int = 2):
-        super().__init__()
-        self.image_size = image_size
-        self.embed_dim = embed_dim
-        self.stage_channels = tuple(width * 2**i for i in range(4))
+        super().__init__(image_size, embed_dim, [width * 2**i for i in range(4)], stage_strides(last_stride, "resnet"))
         if len(depths) != 4:
             raise ValueError(f"resnet: depths needs four entries, not {depths}")
-        self.stage_strides = stage_strides(last_stride, "resnet")
-        if width % 2 or image_size % self.stage_strides[-1]:
-            raise ValueError(
-                f"resnet: width {width} must be even and image size {image_size} a multiple of {self.stage_strides[-1]}"
-            )
+        if width % 2:
+            raise ValueError(f"resnet: width {width} must be even")
         stem = [conv_norm(3, width // 2, 3, 2), conv_norm(width // 2, width // 2, 3), conv_norm(width // 2, width, 3)]
         self.stem = nn.SequentialCell(stem + [nn.AvgPool2d(2, 2)])
         stages = []
@@ -69,7 +64,8 @@ class ResNet(nn.Cell):
         for stage in self.stages:
             x = stage(x)
             outputs += (map_to_tokens(x),)
-        return outputs, outputs[-1], self.pool(outputs[-1])
+        return outputs, outputs[-1], self.pool_tokens(outputs[-1])
 
-    def construct(self, images):
-        return self.forward_features(images)[2]
+    def pool_tokens(self, tokens):
+        """Tokens of the last stage [N, P, C_4] -> pooled [N, E]."""
+        return self.pool(tokens)

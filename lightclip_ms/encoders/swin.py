@@ -1,6 +1,4 @@
-"""Swin transformer of any size.
-
-Own code: MindCV's has the slowest GELU, is fixed to 224 px and returns no patch tokens. QuickGELU stands for GELU.
+"""Swin transformer of any image size, with QuickGELU; MindCV's is fixed to 224 px and returns no patch tokens.
 
 Only attention inside windows depends on the order of tokens. So tokens stay in window order, and one gather moves them
 between plain and shifted windows, or gathers the 2x2 neighbours of patch merging, in place of rolls and transposes.
@@ -13,6 +11,7 @@ from mindspore import Parameter, Tensor
 from mindspore import dtype as mstype
 from mindspore.common.initializer import Normal, initializer
 
+from lightclip_ms.encoders.contract import ImageEncoder
 from lightclip_ms.encoders.layers import TransformerBlock, check_heads, dense, layer_norm, map_to_tokens
 from lightclip_ms.encoders.windows import merge_order, relative_index, shifted_window_mask, window_order
 
@@ -109,7 +108,7 @@ def _check_windows(image_size: int, patch: int, window: int) -> None:
         )
 
 
-class SwinTransformer(nn.Cell):
+class SwinTransformer(ImageEncoder):
     """Swin: patch embedding, four stages, final LayerNorm, mean over tokens, linear map with bias to E.
 
     Args:
@@ -131,14 +130,10 @@ class SwinTransformer(nn.Cell):
         window: int = 7,
         patch: int = 4,
     ):
-        super().__init__()
+        super().__init__(image_size, embed_dim, [embed * 2**i for i in range(4)], [patch * 2**i for i in range(4)])
         if len(depths) != 4 or len(heads) != 4:
             raise ValueError(f"swin: depths and heads need four entries each, not {depths} and {heads}")
         _check_windows(image_size, patch, window)
-        self.image_size = image_size
-        self.embed_dim = embed_dim
-        self.stage_channels = tuple(embed * 2**i for i in range(4))
-        self.stage_strides = tuple(patch * 2**i for i in range(4))
         self.patch_embed = nn.Conv2d(3, embed, patch, patch, "valid", has_bias=True, weight_init=Normal(STD))
         self.patch_norm = layer_norm(embed)
         sizes = [image_size // stride for stride in self.stage_strides]
@@ -172,7 +167,8 @@ class SwinTransformer(nn.Cell):
                 x = self.merges[i](x)
         x = self.norm(x)
         tokens = self.stages[3].to_raster(x)
-        return outputs + (tokens,), tokens, self.head(x.mean(axis=1))
+        return outputs + (tokens,), tokens, self.pool_tokens(x)
 
-    def construct(self, images):
-        return self.forward_features(images)[2]
+    def pool_tokens(self, tokens):
+        """Tokens of the last stage [N, P, C_4], in any order -> pooled [N, E]."""
+        return self.head(tokens.mean(axis=1))

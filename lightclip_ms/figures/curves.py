@@ -22,9 +22,13 @@ def read_metrics(path: str) -> list[dict]:
     return records
 
 
-def loss_curves(records: list[dict], terms: tuple[str, ...] = ("loss", "instance", "token", "mlm")) -> Figure:
-    """One panel per recorded loss term over steps: every step, and a running mean; epochs as grey lines."""
-    terms = [term for term in terms if term in records[-1]]
+def loss_curves(records: list[dict], terms: list[str]) -> Figure:
+    """One panel for the loss and for each of its terms over steps: every step, and a running mean.
+
+    Args:
+        records: of `read_metrics`; terms: names of the objective's terms.
+    """
+    terms = ["loss", *(term for term in terms if term in records[-1])]
     figure = Figure(figsize=(3.6 * len(terms), 3.2), layout="constrained")
     for axis, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms):
         steps = np.array([record["step"] for record in records if term in record])

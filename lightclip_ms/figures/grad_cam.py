@@ -10,22 +10,14 @@ from lightclip_ms.model.lightclip import l2_normalize
 
 
 class PooledSimilarity(nn.Cell):
-    """Sum over pairs of the cosine between the pooled tokens and a text feature, of the last stage's tokens [N, P, C].
-
-    The convolutional encoders pool by attention, Swin by the mean and a linear map; both end their `forward_features`.
-    """
+    """Sum over pairs of the cosine between pooled tokens and a text feature, of the last stage's tokens [N, P, C]."""
 
     def __init__(self, visual: nn.Cell):
         super().__init__()
         self.visual = visual
-        self.pools_by_attention = hasattr(visual, "pool")
 
     def construct(self, tokens, text_features):
-        if self.pools_by_attention:
-            pooled = self.visual.pool(tokens)
-        else:
-            pooled = self.visual.head(tokens.mean(axis=1))
-        return (l2_normalize(pooled) * text_features).sum()
+        return (l2_normalize(self.visual.pool_tokens(tokens)) * text_features).sum()
 
 
 class LastStage(nn.Cell):

@@ -9,7 +9,7 @@ from lightclip_ms.figures.grad_cam import LastStage
 from lightclip_ms.losses.matching import match_tokens
 from lightclip_ms.model.weights import read_checkpoint
 
-PROJECTION = "objective/token_projection.projection.weight"
+PROJECTION = "objective/token.projection.projection.weight"
 
 
 class WordTokens(nn.Cell):

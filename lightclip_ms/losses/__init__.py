@@ -2,25 +2,26 @@
 
 from lightclip_ms.losses.filip import filip_loss
 from lightclip_ms.losses.instance import instance_loss, label_phase, soft_targets
-from lightclip_ms.losses.matching import MatchingError, match_tokens, take_matching_error
-from lightclip_ms.losses.mlm import card_weight, mlm_loss, vocabulary_rows
+from lightclip_ms.losses.matching import MatchingError, match_tokens, open_error_box, take_matching_error
+from lightclip_ms.losses.mlm import mlm_loss, rank_weight, vocabulary_rows
 from lightclip_ms.losses.neighbours import nearest_neighbours
 from lightclip_ms.losses.paired_max import paired_max_alignment_loss
 from lightclip_ms.losses.siglip import siglip_loss
 from lightclip_ms.losses.simclr import simclr_loss
 from lightclip_ms.losses.simsiam import simsiam_loss
-from lightclip_ms.losses.tokens import token_alignment_count, token_alignment_loss, token_collapse, word_mask
+from lightclip_ms.losses.tokens import token_alignment_count, token_alignment_loss, token_collapse, token_mask
 
 __all__ = [
     "MatchingError",
-    "card_weight",
     "filip_loss",
     "instance_loss",
     "label_phase",
     "match_tokens",
     "mlm_loss",
     "nearest_neighbours",
+    "open_error_box",
     "paired_max_alignment_loss",
+    "rank_weight",
     "siglip_loss",
     "simclr_loss",
     "simsiam_loss",
@@ -29,6 +30,6 @@ __all__ = [
     "token_alignment_count",
     "token_alignment_loss",
     "token_collapse",
+    "token_mask",
     "vocabulary_rows",
-    "word_mask",
 ]

@@ -1,13 +1,13 @@
 """Bipartite matching of words and image patches (Eq. 12), on the host.
 
 N pairs, P patches, L text positions. A Python error inside a compiled graph would leave that graph unusable, so
-`assign_words`, the part that the graph calls, never raises: it marks the pair, the loss becomes NaN, and
+`assign_tokens`, the part that the graph calls, never raises: it marks the pair, the loss becomes NaN, and
 `take_matching_error` tells the training loop which pair it was.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
+from itertools import accumulate, count
 
 import mindspore as ms
 import numpy as np
@@ -17,7 +17,8 @@ from scipy.optimize import linear_sum_assignment
 UNMATCHED = -1
 FAILED = -2
 _THREADS = min(4, os.cpu_count() or 1)  # SciPy solves outside the interpreter lock
-_error = None
+_boxes = count(1)  # 0 is the box of callers that name none
+_errors = {}  # box -> its first MatchingError
 
 
 class MatchingError(ValueError):
@@ -51,45 +52,48 @@ def match_tokens(cost, valid):
     return matches
 
 
-def assign_words(cost, valid):
+def assign_tokens(cost, valid, box=0):
     """`match_tokens` as one operator inside a graph, without gradient.
 
     Args:
         cost: Tensor [N, L, P] of a static shape.
         valid: bool Tensor [N, L].
+        box: where an error is kept (`open_error_box`).
 
     Returns:
-        int32 Tensor [N, L]: the patch of a word, UNMATCHED, or FAILED in every position if a pair failed.
+        int32 Tensor [N, L]: the patch of a token, UNMATCHED, or FAILED in every position if a pair failed.
     """
     if cost.shape[:2] != valid.shape:
         raise ValueError(f"costs [N, L, P] and valid [N, L] do not fit, got {cost.shape} and {valid.shape}")
-    return _host_operator(cost.dtype, cost.shape)(ops.stop_gradient(cost), valid)[0]
+    return _host_operator(cost.dtype, cost.shape, box)(ops.stop_gradient(cost), valid)[0]
 
 
-def take_matching_error():
-    """The first `MatchingError` since the last call, or None. Call it after the step's loss was read."""
-    global _error
-    error, _error = _error, None
-    return error
+def open_error_box() -> int:
+    """A place of its own for matching errors, so that two objectives in one process do not see each other's."""
+    return next(_boxes)
+
+
+def take_matching_error(box: int = 0):
+    """The first `MatchingError` of this box since the last call, or None. Call it after the step's loss was read."""
+    return _errors.pop(box, None)
 
 
 @ms.ops.constexpr
-def _host_operator(dtype, shape):
+def _host_operator(dtype, shape, box):
     """The operator for costs of this dtype and shape [N, L, P]; made outside the graph, which cannot parse `try`."""
     if None in shape:
         # The operator copies as many rows as were declared: the others would be stale, without an error.
         raise ValueError(f"matching needs a static shape [N, L, P], got {shape}")
-    return ops.PyFunc(_solve_or_mark, [dtype, ms.bool_], [shape, shape[:2]], [ms.int32], [shape[:2]])
 
+    def solve_or_mark(cost, valid):
+        try:
+            return _solve(cost, valid)
+        except Exception as error:  # whatever happens, the graph must get its array
+            failure = error if isinstance(error, MatchingError) else MatchingError(f"matching failed: {error!r}")
+            _errors.setdefault(box, failure)
+            return np.full(valid.shape, FAILED, np.int32)
 
-def _solve_or_mark(cost, valid):
-    global _error
-    try:
-        return _solve(cost, valid)
-    except Exception as error:  # whatever happens, the graph must get its array
-        if _error is None:
-            _error = error if isinstance(error, MatchingError) else MatchingError(f"matching failed: {error!r}")
-        return np.full(valid.shape, FAILED, np.int32)
+    return ops.PyFunc(solve_or_mark, [dtype, ms.bool_], [shape, shape[:2]], [ms.int32], [shape[:2]])
 
 
 def _solve(cost, valid):

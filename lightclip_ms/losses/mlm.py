@@ -30,7 +30,7 @@ def mlm_loss(logits, labels, weights):
         weights: [R], 1 for a real slot and 0 for an unused one.
 
     Returns:
-        float32 scalar (float64 for float64 logits). Over cards: multiply by `card_weight` of the real slots.
+        float32 scalar (float64 for float64 logits). Over cards: multiply by `rank_weight` of the real slots.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -45,7 +45,7 @@ def mlm_loss(logits, labels, weights):
     return ops.sum((log_sum_exp(scores) - labelled) * weights) / ops.maximum(ops.sum(weights), 1)
 
 
-def card_weight(count, total, cards):
+def rank_weight(count, total, cards):
     """Factor that makes the mean over cards of per-card means the mean over all samples: cards * count / total.
 
     Args:

@@ -6,19 +6,19 @@ N pairs on this card, P image tokens, L text positions, D width.
 import mindspore as ms
 from mindspore import ops
 
-from lightclip_ms.losses.matching import FAILED, assign_words
+from lightclip_ms.losses.matching import FAILED, assign_tokens
 from lightclip_ms.losses.vectors import check_token_shapes, l2_normalize, promote
 
 NORMALIZERS = ("sample", "image_tokens", "pairs")
 
 
-def word_mask(ids, sot_id, eot_id):
+def token_mask(ids, sot_id, eot_id):
     """True strictly between the first SOT and the first EOT of int32 ids [N, L]; bool [N, L]."""
     position = ops.arange(ids.shape[1]).astype(ms.int32)
     return ops.logical_and(position > _first(ids, sot_id), position < _first(ids, eot_id))
 
 
-def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample"):
+def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample", box=0):
     """Cost of the best one-to-one matching between the words and patches of each pair (Eq. 10-13), in [0, 2].
 
     Args:
@@ -38,7 +38,7 @@ def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample"):
     valid = valid.astype(ms.bool_)
     image, text = l2_normalize(promote(image_tokens)), l2_normalize(promote(text_tokens))
     cost = 1 - ops.matmul(text, ops.transpose(image, (0, 2, 1)))  # [N, L, P], Eq. 10, 11
-    patches = assign_words(cost, valid)  # Eq. 12
+    patches = assign_tokens(cost, valid, box)  # Eq. 12
     matched = ops.expand_dims(patches, -1) == ops.arange(cost.shape[-1]).astype(ms.int32)
     per_pair = ops.sum(ops.where(matched, cost, ops.zeros_like(cost)), (1, 2))  # [N]
     if normalizer == "sample":
@@ -49,7 +49,7 @@ def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample"):
 
 
 def token_alignment_count(valid, patches, normalizer="sample"):
-    """What `token_alignment_loss` divides by, a float32 scalar: the argument of `card_weight` for this term.
+    """What `token_alignment_loss` divides by, a float32 scalar: the argument of `rank_weight` for this term.
 
     Args:
         valid: bool [N, L], the words.

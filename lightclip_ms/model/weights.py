@@ -17,7 +17,9 @@ from safetensors.numpy import save
 from lightclip_ms.runtime.files import replacing
 
 FORMAT = "lightclip_ms"
-VERSION = 1
+VERSION = 2
+# Parts that were called otherwise in earlier versions of the format.
+_RENAMED = {1: (("mlm_heads.", "mlm.heads."), ("token_projection.", "token.projection."))}
 
 
 def _digest(arrays: dict[str, np.ndarray], header: str) -> str:
@@ -61,7 +63,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
         arrays = {name: file.get_tensor(name) for name in file.keys()}
     if _digest(arrays, metadata["header"]) != metadata["digest"]:
         raise ValueError(f"{path}: the content does not match its digest, the file is damaged; use an earlier one")
-    return arrays, json.loads(metadata["header"])
+    return _rename(arrays, int(metadata["version"])), json.loads(metadata["header"])
 
 
 def _open(path: str | os.PathLike):
@@ -74,6 +76,13 @@ def _open(path: str | os.PathLike):
             f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint. Other formats, such "
             "as .ckpt and .pth, are not read"
         ) from None
+
+
+def _rename(arrays: dict[str, np.ndarray], version: int) -> dict[str, np.ndarray]:
+    """Arrays under the names of the present format."""
+    for old, new in _RENAMED.get(version, ()):
+        arrays = {name.replace(old, new): array for name, array in arrays.items()}
+    return arrays
 
 
 def _check_metadata(metadata: dict[str, str], path) -> dict[str, str]:

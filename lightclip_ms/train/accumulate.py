@@ -1,95 +1,135 @@
 """Gradient accumulation that equals the large batch: features first, gradients afterwards.
 
 Contrastive negatives do not add up over parts of a batch, so plain accumulation trains another loss. Here, as in
-GradCache (Gao et al., 2021), all parts are embedded without gradients, the loss of Eq. 2-9 gives the gradient of every
-feature, and each part is embedded once more with those gradients as its targets: one forward pass more than plain.
+GradCache (Gao et al., 2021), all parts are embedded without gradients, and the `BatchTerm`s give the gradient of every
+feature. Each part is then embedded again and its saved feature gradients are backpropagated, at the cost of one extra
+forward pass.
 
-What it cannot equal is batch norm, whose statistics are those of a part; its running ones see each part twice.
-N pairs on this card, E embedding size.
+Batch norm is the exception: its statistics are those of a part, and its running ones see each part twice.
+N pairs of this rank, E embedding size.
 """
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from lightclip_ms.config.schema import TrainConfig
+from lightclip_ms.data.batch import MASKING
 from lightclip_ms.runtime import parallel
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.precision import set_precision
+from lightclip_ms.train.step import step_metrics
 from lightclip_ms.train.update import Update
 
 
-class _Embed(nn.Cell):
+class _Features(nn.Cell):
+    """The features that the `BatchTerm`s compare, side by side in one float32 [N, sum of their sizes]."""
+
     def __init__(self, objective: Objective):
         super().__init__()
         self.objective = objective
+        self.names = tuple(dict.fromkeys(name for term in objective.batch_terms for name in term.features))
+        self.shapes = feature_shapes(objective.model)
 
-    def construct(self, pixels, text):
-        model = self.objective.model
-        return model.visual(self.objective.normalize(pixels)).astype(ms.float32), model.text(text).astype(ms.float32)
+    def join(self, features):
+        flat = ()
+        for name in self.names:
+            flat += (features[name].astype(ms.float32).reshape(features[name].shape[0], -1),)
+        return ops.concat(flat, 1)
+
+    def split(self, joined):
+        features = {"logit_scale": self.objective.model.logit_scale.exp()}
+        start = 0
+        for name in self.names:
+            shape = self.shapes[name]
+            width = 1
+            for side in shape:
+                width *= side
+            features[name] = joined[:, start : start + width].reshape((-1,) + shape)
+            start += width
+        return features
 
 
-class _FeatureGradients(nn.Cell):
-    """Instance loss of a card's whole batch, and its scaled gradient for features and `logit_scale`."""
+class _Embed(_Features):
+    def construct(self, phase, *arrays):
+        batch = {}
+        for name, array in self.objective.name_parts(arrays, phase).items():
+            if name not in MASKING:  # no term that compares pairs reads the masked captions
+                batch[name] = array
+        return self.join(self.objective.encode(batch))
+
+
+class _FeatureGradients(_Features):
+    """The `BatchTerm`s on a rank's whole batch, and their scaled gradients for features and parameters."""
 
     def __init__(self, objective: Objective, update: Update):
-        super().__init__()
-        self.objective, self.update = objective, update
-        self.grad = ms.value_and_grad(self._loss, (0, 1), objective.model.logit_scale, has_aux=True)
+        super().__init__(objective)
+        self.update = update
+        heads = [parameter for term in objective.batch_terms for parameter in term.trainable_params()]
+        self.weights = ms.ParameterTuple([objective.model.logit_scale, *heads])
+        self.grad = ms.value_and_grad(self._loss, 0, self.weights, has_aux=True)
 
-    def _loss(self, image, text, phase):
-        instance = self.objective.instance(image, text, phase)
-        return self.update.scale_loss(self.objective.config.instance_weight * instance), instance
+    def _loss(self, joined, arrays, phase):
+        compared = self.objective.compare(self.split(joined), self.objective.name_parts(arrays, phase))
+        loss = ops.zeros((), ms.float32)
+        for index, term in enumerate(self.objective.batch_terms):
+            loss = loss + term.weight * compared[index]
+        return self.update.scale_loss(loss), compared
 
-    def construct(self, image, text, phase, masks, mlm_weights):
-        (_, instance), ((image_grad, text_grad), scale_grad) = self.grad(image, text, phase)
-        return instance, image_grad, text_grad, scale_grad, self.objective.totals(masks, mlm_weights)
+    def construct(self, joined, phase, *arrays):
+        (_, compared), (feature_grad, weight_grads) = self.grad(joined, arrays, phase)
+        totals = ops.zeros((1,), ms.float32)
+        if self.objective.pair_terms:
+            totals = self.objective.totals(self.objective.name_parts(arrays, phase))
+        return compared, feature_grad, weight_grads, totals
 
 
-class _AddPart(nn.Cell):
-    """Adds the gradients of one part to the buffers; returns its share of the sums that `encode` gives."""
+class _AddPart(_Features):
+    """Adds the gradients of one part to the buffers; returns its share of what `average` gives."""
 
     def __init__(self, objective: Objective, update: Update, buffers: ms.ParameterTuple):
-        super().__init__()
-        self.objective, self.update, self.buffers = objective, update, buffers
+        super().__init__(objective)
+        self.update, self.buffers = update, buffers
         self.grad = ms.grad(self._surrogate, None, update.parameters, has_aux=True)
 
-    def _surrogate(self, batch, totals, image_grad, text_grad):
-        image, text, sums = self.objective.encode(*batch, totals)
-        config = self.objective.config
-        loss = (
-            (image.astype(ms.float32) * image_grad).sum()
-            + (text.astype(ms.float32) * text_grad).sum()
-            + self.update.scale_loss(config.token_weight * sums[0] + config.mlm_weight * sums[1])
-        )
-        return loss, sums
+    def _surrogate(self, arrays, phase, totals, feature_grad):
+        batch = self.objective.name_parts(arrays, phase)
+        features = self.objective.encode(batch)
+        loss = (self.join(features) * feature_grad).sum()
+        averaged = ops.zeros((1,), ms.float32)
+        if self.objective.pair_terms:
+            averaged = self.objective.average(features, batch, totals)
+            weighted = ops.zeros((), ms.float32)
+            for index, term in enumerate(self.objective.pair_terms):
+                weighted = weighted + term.weight * averaged[index]
+            loss = loss + self.update.scale_loss(weighted)
+        return loss, averaged
 
-    def construct(
-        self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, totals, image_grad, text_grad
-    ):
-        batch = (pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights)
-        gradients, (sums,) = self.grad(batch, totals, image_grad, text_grad)
+    def construct(self, phase, totals, feature_grad, *arrays):
+        gradients, (averaged,) = self.grad(arrays, phase, totals, feature_grad)
         for buffer, gradient in zip(self.buffers, gradients):
             ops.assign_add(buffer, gradient.astype(ms.float32))
-        return sums
+        return averaged
 
 
 class _Apply(nn.Cell):
     """Update with the sums, empty the buffers."""
 
-    def __init__(self, objective: Objective, update: Update, buffers: ms.ParameterTuple, world_size: int):
+    def __init__(self, objective: Objective, update: Update, weights, buffers: ms.ParameterTuple, world_size: int):
         super().__init__()
         self.objective, self.update, self.buffers, self.world_size = objective, update, buffers, world_size
-        self.sum_over_cards = parallel.Sum(world_size)
-        self.scale_index = [parameter is objective.model.logit_scale for parameter in update.parameters].index(True)
+        self.sum_over_ranks = parallel.Sum(world_size)
+        places = [next(i for i, each in enumerate(update.parameters) if each is weight) for weight in weights]
+        self.weight_buffers = ms.ParameterTuple([buffers[place] for place in places])
 
-    def construct(self, instance, sums, scale_grad, lr, stop):
-        ops.assign_add(self.buffers[self.scale_index], scale_grad)
+    def construct(self, compared, averaged, lr, stop, *weight_grads):
+        for buffer, gradient in zip(self.weight_buffers, weight_grads):
+            ops.assign_add(buffer, gradient)
         gradients = ()
         for buffer in self.buffers:
             gradients += (buffer * 1.0,)
-        _, terms = self.objective.combine(instance, sums)
-        terms = self.sum_over_cards(ops.concat((terms, stop.reshape(1)))) / self.world_size
-        metrics = ops.concat((terms, self.update(gradients, lr)))
+        _, values = self.objective.combine(compared, averaged)
+        values = self.sum_over_ranks(ops.concat((values, stop.reshape(1)))) / self.world_size
+        metrics = ops.concat((values, self.update(gradients, lr)))
         for buffer in self.buffers:
             ops.assign(buffer, ops.zeros_like(buffer))
         return metrics
@@ -101,12 +141,13 @@ class AccumulatedStep:
     Args:
         objective: `Objective`.
         config: settings; `config.accumulate` parts, which divides `config.batch_size`.
-        world_size: number of cards.
+        world_size: number of ranks.
     """
 
     def __init__(self, objective: Objective, config: TrainConfig, world_size: int = 1):
         set_precision(objective, config.amp_level, config.amp_dtype)
         self.objective, self.parts = objective, config.accumulate
+        self.metrics = step_metrics(objective)
         self.update = Update(objective, config, world_size)
         buffers = ms.ParameterTuple(
             [
@@ -114,26 +155,42 @@ class AccumulatedStep:
                 for index, parameter in enumerate(self.update.parameters)
             ]
         )
+        gradients = _FeatureGradients(objective, self.update)
         self._cells = (
             _Embed(objective),
-            _FeatureGradients(objective, self.update),
+            gradients,
             _AddPart(objective, self.update, buffers),
-            _Apply(objective, self.update, buffers, world_size),
+            _Apply(objective, self.update, gradients.weights, buffers, world_size),
         )
         for cell in self._cells:
             cell.set_train()
 
-    def __call__(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase, lr, stop) -> Tensor:
-        """As `TrainStep`: float32 [11] of `METRICS`."""
+    def __call__(self, phase, lr, stop, *arrays) -> Tensor:
+        """As `TrainStep`."""
         embed, feature_gradients, add_part, apply = self._cells
-        batch = (pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights)
-        size = pixels.shape[0] // self.parts
-        ranges = [slice(start, start + size) for start in range(0, pixels.shape[0], size)]
-        features = [embed(pixels[rows], text[rows]) for rows in ranges]
-        image, words = (ops.concat([pair[side] for pair in features]) for side in range(2))
-        instance, image_grad, text_grad, scale_grad, totals = feature_gradients(image, words, phase, text, mlm_weights)
-        sums = 0
-        for rows in ranges:
-            sums = sums + add_part(*(array[rows] for array in batch), totals, image_grad[rows], text_grad[rows])
-        sums = sums * Tensor([1.0, 1.0, 1.0 / self.parts, 1.0 / self.parts], ms.float32)  # the last two are means
-        return apply(instance, sums, scale_grad, lr, stop)
+        pairs = arrays[0].shape[0]
+        size = pairs // self.parts
+        ranges = [slice(start, start + size) for start in range(0, pairs, size)]
+        parts = [tuple(array[rows] for array in arrays) for rows in ranges]
+        joined = ops.concat([embed(phase, *part) for part in parts])
+        compared, feature_grad, weight_grads, totals = feature_gradients(joined, phase, *arrays)
+        averaged = 0
+        for part, rows in zip(parts, ranges):
+            averaged = averaged + add_part(phase, totals, feature_grad[rows], *part)
+        losses = len(self.objective.pair_terms)
+        # Losses are sums over the parts; logs are means of a part each.
+        share = [1.0] * losses + [1.0 / self.parts] * (averaged.shape[0] - losses)
+        averaged = averaged * Tensor(share, ms.float32)
+        return apply(compared, averaged, lr, stop, *weight_grads)
+
+
+def feature_shapes(model: nn.Cell) -> dict[str, tuple[int, ...]]:
+    """Shape of one pair's share of every feature that a `BatchTerm` may compare."""
+    visual, text = model.visual, model.text
+    patches = (visual.image_size // visual.stage_strides[3]) ** 2
+    pooled = ("image", "text", "image_2", "image_3", "text_2")
+    return {
+        **{name: (visual.embed_dim,) for name in pooled},
+        "image_tokens": (patches, visual.stage_channels[3]),
+        "text_tokens": (text.context_length, text.width),
+    }

@@ -9,42 +9,24 @@ import mindspore as ms
 from mindspore import Tensor
 
 from lightclip_ms import losses
-from lightclip_ms.config.file import to_dict
 from lightclip_ms.config.schema import Config
+from lightclip_ms.data.batch import INDEX, make_layout
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.tokenizer import Tokenizer
 from lightclip_ms.model import factory
-from lightclip_ms.model.weights import cell_arrays, load_cell, write_checkpoint
+from lightclip_ms.model.weights import cell_arrays, write_checkpoint
 from lightclip_ms.runtime import backend, parallel
 from lightclip_ms.runtime.exits import STOPPED_PREFIX
-from lightclip_ms.runtime.versions import versions
 from lightclip_ms.train.accumulate import AccumulatedStep
 from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.progress import Rate, memory, progress_line
 from lightclip_ms.train.run_folder import RunFolder
 from lightclip_ms.train.schedule import learning_rate
-from lightclip_ms.train.step import METRICS, TrainStep
+from lightclip_ms.train.state import TrainState, check_agreement, make_header, refuse_other_run
+from lightclip_ms.train.step import TrainStep
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
-
-_BATCH = ("image", "text", "masked_text", "mlm_positions", "mlm_labels", "mlm_weights")
-_UPDATE_COPIES = ("objective.", "optimizer.adam.objective.", "logit_scale")  # its references to the objective's
-_MAY_CHANGE = {
-    "train.log_every",
-    "train.save_minutes",
-    "train.save_steps",
-    "train.keep",
-    "train.eval_epochs",
-    "train.best_metric",
-    "data.workers",
-    "data.val",
-    "data.zeroshot",
-    "data.zeroshot_classes",
-    "data.zeroshot_templates",
-    "device",
-    "output_dir",
-    "resume",
-}  # between a checkpoint and its continuation
+from lightclip_ms.train.terms.term import needed_parts
 
 
 class Stopped(Exception):
@@ -64,11 +46,12 @@ class Trainer:
         self.rank, self.world_size = parallel.init()
         ms.set_seed(config.train.seed)  # the same on all ranks: all start from the same weights
         model = config.model
+        self.layout = make_layout(config, needed_parts(config.loss))
+        tokenizer = Tokenizer(model.context_length, model.vocab_size)
         self.data = TrainData(
             config.data,
-            Tokenizer(model.context_length, model.vocab_size),
-            model.image_size,
-            config.train.batch_size,
+            tokenizer,
+            self.layout,
             config.loss.mask_ratio,
             config.train.seed,
             self.rank,
@@ -83,6 +66,7 @@ class Trainer:
         self.objective = Objective(self.model, config.loss, self.rank, self.world_size)
         step = AccumulatedStep if config.train.accumulate > 1 else TrainStep
         self.step = step(self.objective, config.train, self.world_size)
+        self.state = TrainState(self.objective, self.step.update)
         self.global_step = 0
         self.rate = Rate(config.train.batch_size * self.world_size, self.total_steps)
         # A CPU's steps are long: looking at each keeps a stop request from waiting for ten of them.
@@ -125,13 +109,13 @@ class Trainer:
             lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)
             began = time.monotonic()
             metrics = self.step(
-                *(Tensor(batch[name]) for name in _BATCH),
                 phase,
                 Tensor(lr, ms.float32),
                 Tensor(float(self._stop), ms.float32),
+                *(Tensor(array) for array in self.layout.arrays(batch)),
             )
             self.global_step += 1
-            self._pending.append((metrics, {"step": self.global_step, "epoch": epoch, "lr": lr}, batch["index"]))
+            self._pending.append((metrics, {"step": self.global_step, "epoch": epoch, "lr": lr}, batch[INDEX]))
             if len(self._pending) == 1 and self._is_first_step():
                 metrics.asnumpy()
                 self.folder.say(f"first step, with compilation: {time.monotonic() - began:.1f} s")
@@ -175,7 +159,7 @@ class Trainer:
         """Wait for the device, log the steps since the last look, and act on what they say."""
         records = []
         for metrics, record, index in self._pending:
-            values = dict(zip(METRICS, metrics.asnumpy().tolist()))
+            values = dict(zip(self.step.metrics, metrics.asnumpy().tolist()))
             stop = values.pop("stop")
             record.update(values)
             self._check_finite(record, index)
@@ -187,7 +171,9 @@ class Trainer:
         train = self.config.train
         if self.global_step % train.log_every == 0 or self.global_step % self.data.steps_per_epoch == 0:
             records[-1].update(self.rate.measure(self.global_step), **memory())
-            self.folder.say(progress_line(records[-1], train.epochs, self.total_steps, self._skipped))
+            self.folder.say(
+                progress_line(records[-1], self.objective.terms, train.epochs, self.total_steps, self._skipped)
+            )
         self.folder.log(records)
         if stop:
             self._save(records[-1]["epoch"])
@@ -199,39 +185,25 @@ class Trainer:
             self._save(records[-1]["epoch"])
 
     def _check_finite(self, record: dict, index) -> None:
-        matching = losses.take_matching_error()
-        if is_sound(record) and matching is None:
+        errors = [error for error in (term.take_error() for term in self.objective.terms) if error is not None]
+        if is_sound(record) and not errors:
             return
-        rows = [matching.row] if matching is not None and matching.row is not None else range(min(8, len(index)))
+        # A term that knows the row names one sample; otherwise the first few stand for the batch.
+        rows = [error.row for error in errors if getattr(error, "row", None) is not None] or range(min(8, len(index)))
         keys = ", ".join(self.data.key(int(index[row])) for row in rows)
-        terms = ", ".join(f"{name} {record[name]:.6g}" for name in METRICS if name in record)
+        terms = ", ".join(f"{name} {record[name]:.6g}" for name in self.step.metrics if name in record)
+        reason = "; ".join(str(error) for error in errors)
         saved = self.folder.checkpoints.paths()
         raise FloatingPointError(
-            f"step {record['step']}: the loss or its gradient is not finite ({terms}); {matching or ''} samples {keys}; "
+            f"step {record['step']}: the loss or its gradient is not finite ({terms}); {reason} samples {keys}; "
             f"last checkpoint {saved[-1] if saved else 'none'}"
         )
-
-    def _state(self) -> dict:
-        return {
-            **cell_arrays(self.model, "model"),
-            **cell_arrays(self.objective, "objective", skip=("model.",)),
-            **cell_arrays(self.step.update, "update", skip=_UPDATE_COPIES),
-        }
-
-    def _header(self, kind: str) -> dict:
-        return {
-            "kind": kind,
-            "config": to_dict(self.config),
-            "global_step": self.global_step,
-            "world_size": self.world_size,
-            "versions": versions(),
-            "samples_seen": self.global_step * self.config.train.batch_size * self.world_size,
-        }
 
     def _save(self, epoch: int) -> None:
         """Rank 0 writes; the others meet it again at the next step's collectives."""
         if self.folder.is_writer:
-            self.folder.checkpoints.write(self.global_step, self._state(), {**self._header("training"), "epoch": epoch})
+            header = make_header("training", self.config, self.global_step, self.world_size)
+            self.folder.checkpoints.write(self.global_step, self.state.arrays(), {**header, "epoch": epoch})
         self._last_save = time.monotonic()
 
     def _restore(self) -> None:
@@ -241,49 +213,19 @@ class Trainer:
         path, arrays, header = found
         if self.config.resume == "never":
             raise ValueError(f"resume: never, but {path} exists; use resume=auto or another output_dir")
-        _refuse_other_run(header, self.config, self.world_size, path)
-        load_cell(self.model, "model", arrays, path)
-        load_cell(self.objective, "objective", arrays, path, skip=("model.",))
-        load_cell(self.step.update, "update", arrays, path, skip=_UPDATE_COPIES)
+        refuse_other_run(header, self.config, self.world_size, path)
+        self.state.load(arrays, path)
         self.global_step = header["global_step"]
-        self.folder.say(f"going on from {path}, step {self.global_step}")
+        self.folder.say(f"resuming from {path}, step {self.global_step}")
 
     def _export(self, name: str, metrics: dict) -> None:
         """The weights that inference needs, without moments and training-only parts."""
         if self.folder.is_writer:
-            header = {**self._header("inference"), "metrics": metrics}
+            header = {**make_header("inference", self.config, self.global_step, self.world_size), "metrics": metrics}
             write_checkpoint(self.folder.path / name, cell_arrays(self.model, "model"), header)
-
-
-def check_agreement(steps: list[float], folder) -> None:
-    """All cards go on from the same step: another one would train on from other weights without a word."""
-    if len(set(steps)) > 1:
-        raise ValueError(
-            f"{folder}: the cards found checkpoints of different steps ({', '.join(f'{step:.0f}' for step in steps)}); "
-            "output_dir must be a folder that all machines share"
-        )
 
 
 def is_sound(record: dict) -> bool:
     """Whether the loss is finite, and the gradient too unless a smaller loss scale may still mend it."""
     overflow = record["overflow"] and record["loss_scale"] > 1
     return math.isfinite(record["loss"]) and (math.isfinite(record["grad_norm"]) or bool(overflow))
-
-
-def _flatten(values: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in values.items():
-        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
-    return flat
-
-
-def _refuse_other_run(header: dict, config: Config, world_size: int, path) -> None:
-    """A checkpoint continues only the run it belongs to: anything else would not be that run."""
-    then = {**_flatten(header["config"]), "world_size": header["world_size"]}
-    now = {**_flatten(to_dict(config)), "world_size": world_size}
-    for key in sorted(then.keys() | now.keys()):
-        if then.get(key) != now.get(key) and key not in _MAY_CHANGE:
-            raise ValueError(
-                f"{path}: made with {key}={then.get(key)}, now it is {now.get(key)}; set it back, or start "
-                "a new run with another output_dir"
-            )

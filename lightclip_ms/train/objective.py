@@ -1,142 +1,212 @@
-"""Eq. 1: both encoders, the training-only parts and the three losses as one Cell.
+"""The total loss (Eq. 1): both encoders, then one term after another, as one Cell.
 
-N pairs on this card, S image size, L text positions, M masked slots.
+N pairs on this rank, G on all ranks, S image side, E embedding size.
 """
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from lightclip_ms import losses
-from lightclip_ms.config.schema import LossConfig
+from lightclip_ms.config.loss import LossConfig
 from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD
-from lightclip_ms.model.fusion import MaskedLanguageHeads, TokenProjection
 from lightclip_ms.runtime import parallel
+from lightclip_ms.train.terms.term import BatchTerm, make_terms, needed_parts
 
-TERMS = ("loss", "instance", "token", "mlm", "token_collapse", "mlm_left_out")
+IMAGE_VIEWS, TEXT_VIEWS = ("image_2", "image_3"), ("text_2",)
 
 
 class Objective(nn.Cell):
-    """LightCLIP's training loss of one batch.
+    """LightCLIP's training loss of one batch, as the sum of weighted terms.
 
-    The training-only parts live here and not in the model, so that no inference checkpoint or graph holds them; a
-    branch whose weight is 0 is not built.
+    Training-only parts belong to the terms and not to the model, so no inference checkpoint or graph holds them. A term
+    whose weight is 0 is not built.
 
     Args:
         model: `LightCLIP`.
-        config: weights and parameters of the losses.
-        rank, world_size: this card and the number of cards.
+        config: weights and parameters of the terms.
+        rank, world_size: of this process and of the job.
+
+    Attributes:
+        parts: names of the batch's parts in the order in which a batch comes (see `BatchLayout`).
+        metrics: names of the numbers that `construct` returns.
     """
 
     def __init__(self, model: nn.Cell, config: LossConfig, rank: int = 0, world_size: int = 1):
         super().__init__()
         self.model = model
-        self.config = config
-        self.rank = rank
         self.world_size = world_size
         self.gather = parallel.make_gather(rank, world_size)
-        self.sum_over_cards = parallel.Sum(world_size)
-        visual, text = model.visual, model.text
-        self.patches = (visual.image_size // visual.stage_strides[3]) ** 2
-        self.token_projection = TokenProjection(visual.stage_channels[3], text.width) if config.token_weight else None
-        self.mlm_heads = (
-            MaskedLanguageHeads(visual.stage_channels, text.width, text.heads, text.vocab_size)
-            if config.mlm_weight
-            else None
-        )
+        self.sum_over_ranks = parallel.Sum(world_size)
+        terms = make_terms(model, config, rank)
+        for term in terms:
+            setattr(self, term.name, term)  # so that its parameters are named after it
+        self.terms = terms
+        self.batch_terms = tuple(term for term in terms if isinstance(term, BatchTerm))
+        self.pair_terms = tuple(term for term in terms if not isinstance(term, BatchTerm))
+        # Where each term's loss and logs are in the vector of its group.
+        self._compares = tuple(term in self.batch_terms for term in terms)
+        self._places, self._log_places = _places(terms, self.batch_terms, self.pair_terms)
+        self.parts = ordered_parts(config)
+        self.metrics = ("loss", *(term.name for term in terms), *(name for term in terms for name in term.logs))
         self.pixel_mean = Tensor([255 * value for value in IMAGE_MEAN], ms.float32)
         self.pixel_scale = Tensor([1 / (255 * value) for value in IMAGE_STD], ms.float32)
 
-    def construct(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase):
-        """One batch of `data.pipeline` and the label phase (int32 scalar).
+    def construct(self, arrays, phase):
+        """The loss of a batch.
 
         Args:
-            pixels: uint8 [N, S, S, 3]; scaled here, so that a quarter of the bytes crosses to the device.
-            text, masked_text: int32 [N, L].
-            mlm_positions, mlm_labels: int32 [N, M]; mlm_weights: float32 [N, M].
+            arrays: tuple of the parts of a `BatchLayout`. Images are uint8 [N, S, S, 3] and scaled here, so that a
+                quarter of the bytes crosses to the device.
+            phase: label phase, int32 scalar.
 
         Returns:
-            (loss, float32 [6] of `TERMS`), whose means over cards are those of one card with the whole batch.
+            (loss, float32 [len(metrics)]), whose means over ranks are those of one rank with the whole batch.
         """
-        image, text_features, sums = self.encode(
-            pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, self.totals(text, mlm_weights)
-        )
-        instance = self.instance(image, text_features, phase)
-        return self.combine(instance, sums)
+        batch = self.name_parts(arrays, phase)
+        features = self.encode(batch)
+        compared, averaged = None, None
+        if self.pair_terms:
+            averaged = self.average(features, batch, self.totals(batch))
+        if self.batch_terms:
+            compared = self.compare(features, batch)
+        return self.combine(compared, averaged)
 
-    def totals(self, text, mlm_weights):
-        """What the token and MLM losses of all cards divide by, float32 [2], from this card's batch."""
-        return self.sum_over_cards(self._counts(text, mlm_weights))
+    def name_parts(self, arrays, phase):
+        """The batch as a dictionary, with the label phase."""
+        batch = {"phase": phase}
+        for index, name in enumerate(self.parts):
+            batch[name] = arrays[index]
+        return batch
 
-    def encode(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, totals):
-        """Features of a batch or of a part of one, and the losses that are sums over pairs.
+    def encode(self, batch):
+        """Every feature that the batch allows, see `terms.term`."""
+        visual, text = self.model.visual, self.model.text
+        image_stages, image_tokens, image = visual.forward_features(self.normalize(batch["image"]))
+        features = {"image": image, "image_tokens": image_tokens, "image_stages": image_stages}
+        for view in IMAGE_VIEWS:
+            if view in batch:
+                features[view] = visual(self.normalize(batch[view]))
+        # Clean, masked and further captions go through the text encoder as one batch: one set of large products.
+        ids = (batch["text"],)
+        if "masked_text" in batch:
+            ids += (batch["masked_text"],)
+        for view in TEXT_VIEWS:
+            if view in batch:
+                ids += (batch[view],)
+        count = batch["text"].shape[0]
+        stages, pooled = text.forward_features(ops.concat(ids) if len(ids) > 1 else ids[0])
+        features["text_stages"] = rows_of(stages, 0, count)
+        features["text_tokens"] = features["text_stages"][3]
+        features["text"] = pooled[:count]
+        taken = 1
+        if "masked_text" in batch:
+            features["masked_stages"] = rows_of(stages, count, 2 * count)
+            taken = 2
+        for view in TEXT_VIEWS:
+            if view in batch:
+                features[view] = pooled[taken * count : (taken + 1) * count]
+                taken += 1
+        features["logit_scale"] = self.model.logit_scale.exp()
+        return features
 
-        Returns:
-            image and text features [N, E], and float32 [4]: token loss, MLM loss, token collapse, share of masked
-            words left out. Summed over the parts of a card's batch, the mean over cards of both losses is that of one
-            card with the whole batch.
+    def compare(self, features, batch):
+        """Losses, then logs of the `BatchTerm`s, float32 [losses + logs]; one gather serves all of them."""
+        own = ()
+        for term in self.batch_terms:
+            own += (term.local(features, batch),)
+        everyone = self._gather_all(own)
+        values, logs = (), ()
+        for index, term in enumerate(self.batch_terms):
+            value, more = term(own[index], everyone[index], features, batch)
+            values += (value,)
+            logs += more
+        return ops.stack(values + logs)
+
+    def totals(self, batch):
+        """What the means of the `PairTerm`s divide by over all ranks, float32 [terms]."""
+        return self.sum_over_ranks(self._counts(batch))
+
+    def average(self, features, batch, totals):
+        """Losses, then logs of the `PairTerm`s on a batch or a part of one, float32 [losses + logs].
+
+        Summed over the parts of a rank's batch, the mean of each loss over ranks is that of one rank with the whole
+        batch; the logs are means of the part.
         """
-        image_stages, image_tokens, image = self.model.visual.forward_features(self.normalize(pixels))
-        text_stages, masked_stages, text_features = self._encode_texts(text, masked_text)
-        counts = self._counts(text, mlm_weights)
-        token = mlm = collapse = left_out = ops.zeros((), ms.float32)
-        if self.token_projection is not None:
-            projected = self.token_projection(image_tokens)
-            valid = self._words(text)
-            token = losses.token_alignment_loss(projected, text_stages[3], valid, self.config.normalizer)
-            token = token * losses.card_weight(counts[0], totals[0], self.world_size)
-            collapse = losses.token_collapse(projected)
-        if self.mlm_heads is not None:
-            rows = losses.vocabulary_rows(mlm_weights, self.config.mlm_rows_per_text)
-            text_logits, fused_logits = self.mlm_heads(masked_stages, image_stages, mlm_positions, rows)
-            labels, weights = ops.gather(mlm_labels.reshape(-1), rows, 0), ops.gather(mlm_weights.reshape(-1), rows, 0)
-            mlm = (losses.mlm_loss(text_logits, labels, weights) + losses.mlm_loss(fused_logits, labels, weights)) / 2
-            mlm = mlm * losses.card_weight(counts[1], totals[1], self.world_size)
-            left_out = (counts[1] - weights.sum()) / ops.maximum(counts[1], 1)
-        return image, text_features, ops.stack((token, mlm, collapse, left_out))
+        counts = self._counts(batch)
+        values, logs = (), ()
+        for index, term in enumerate(self.pair_terms):
+            value, more = term(features, batch)
+            values += (value * losses.rank_weight(counts[index], totals[index], self.world_size),)
+            logs += more
+        return ops.stack(values + logs)
 
-    def instance(self, image, text, phase):
-        """Eq. 2-9 over the features of all cards, both towers' in one gather."""
-        both = self.gather(ops.concat((image.astype(ms.float32), text.astype(ms.float32)), 1))
-        width = image.shape[1]
-        return losses.instance_loss(
-            image,
-            text,
-            self.model.logit_scale.exp(),
-            phase,
-            self.config.delta,
-            both[:, :width],
-            both[:, width:],
-            self.rank * image.shape[0],
-            self.config.source,
-        )
-
-    def combine(self, instance, sums):
-        """Eq. 1 of the instance loss and what `encode` gave for the whole batch: (loss, float32 [6] of `TERMS`)."""
-        config = self.config
-        loss = config.instance_weight * instance + config.token_weight * sums[0] + config.mlm_weight * sums[1]
-        return loss, ops.concat((ops.stack((loss, instance)), sums))
+    def combine(self, compared, averaged):
+        """Eq. 1 of what `compare` and `average` returned: (total loss, float32 [len(metrics)])."""
+        total = ops.zeros((), ms.float32)
+        values, logs = (), ()
+        for index, term in enumerate(self.terms):
+            group = compared if self._compares[index] else averaged
+            value = group[self._places[index]]
+            total = total + term.weight * value  # Eq. 1
+            values += (value,)
+            for place in self._log_places[index]:
+                logs += (group[place],)
+        return total, ops.stack((total,) + values + logs)
 
     def normalize(self, pixels):
         """uint8 [N, S, S, 3] -> float32 [N, 3, S, S] as the encoders take it."""
         return ((pixels.astype(ms.float32) - self.pixel_mean) * self.pixel_scale).transpose(0, 3, 1, 2)
 
-    def _words(self, text):
-        return losses.word_mask(text, self.model.text.sot_id, self.model.text.eot_id)
+    def _counts(self, batch):
+        counts = ()
+        for term in self.pair_terms:
+            counts += (term.count(batch),)
+        return ops.stack(counts)
 
-    def _counts(self, text, mlm_weights):
-        return ops.stack(
-            (losses.token_alignment_count(self._words(text), self.patches, self.config.normalizer), mlm_weights.sum())
-        )
+    def _gather_all(self, groups):
+        """Tuples of arrays [N, ...] of this rank -> the same of all ranks [G, ...], in one collective."""
+        flat = ()
+        for arrays in groups:
+            for array in arrays:
+                flat += (array.astype(ms.float32).reshape(array.shape[0], -1),)
+        if self.world_size == 1 or not flat:
+            return groups
+        joined = self.gather(ops.concat(flat, 1))
+        everyone = ()
+        start = 0
+        for arrays in groups:
+            gathered = ()
+            for array in arrays:
+                width = array.size // array.shape[0]
+                gathered += (joined[:, start : start + width].reshape((-1,) + array.shape[1:]),)
+                start += width
+            everyone += (gathered,)
+        return everyone
 
-    def _encode_texts(self, text, masked_text):
-        """Stages of the clean and of the masked texts, and the clean texts' features, in one pass of 2N texts."""
-        if self.mlm_heads is None:
-            stages, features = self.model.text.forward_features(text)
-            return stages, (), features
-        stages, features = self.model.text.forward_features(ops.concat((text, masked_text)))
-        count = text.shape[0]
-        clean, masked = (), ()
-        for stage in stages:
-            clean += (stage[:count],)
-            masked += (stage[count:],)
-        return clean, masked, features[:count]
+
+def ordered_parts(config: LossConfig) -> tuple[str, ...]:
+    """Names of the parts of a batch for the active terms, in the order of `data.batch.PARTS`."""
+    from lightclip_ms.data.batch import PARTS
+
+    needed = {"image", "text", *needed_parts(config)}
+    return tuple(name for name in PARTS if name in needed)
+
+
+def rows_of(stages, start: int, end: int):
+    """Rows start to end of each of some arrays."""
+    cut = ()
+    for stage in stages:
+        cut += (stage[start:end],)
+    return cut
+
+
+def _places(terms, *groups):
+    """For each term the index of its loss, and those of its logs, in the vector [losses + logs] of its group."""
+    loss_place, log_places = {}, {}
+    for group in groups:
+        end = len(group)
+        for index, term in enumerate(group):
+            loss_place[term.name] = index
+            log_places[term.name] = tuple(range(end, end + len(term.logs)))
+            end += len(term.logs)
+    return tuple(loss_place[term.name] for term in terms), tuple(log_places[term.name] for term in terms)

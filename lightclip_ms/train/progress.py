@@ -56,20 +56,20 @@ def memory() -> dict:
     return used
 
 
-def progress_line(record: dict, epochs: int, total_steps: int, skipped: int = 0) -> str:
-    """One line of a metrics record: where, the loss terms, the rate.
+def progress_line(record: dict, terms, epochs: int, total_steps: int, skipped: int = 0) -> str:
+    """One line of a metrics record: where, the loss and its terms, the rate.
 
     Args:
+        terms: the objective's, in its order.
         skipped: updates left out because the scaled gradient overflowed.
     """
+    values = ", ".join(f"{term.name} {record[term.name]:.4f}" for term in terms)
     line = (
         f"epoch {record['epoch'] + 1}/{epochs} step {record['step']}/{total_steps} "
-        f"loss {record['loss']:.4f} (instance {record['instance']:.4f}, token {record['token']:.4f}, "
-        f"mlm {record['mlm']:.4f}) lr {record['lr']:.2e} scale {record['logit_scale']:.1f} "
+        f"loss {record['loss']:.4f} ({values}) lr {record['lr']:.2e} scale {record['logit_scale']:.1f} "
         f"grad {record['grad_norm']:.2f}"
     )
-    if record["mlm_left_out"] > 0.05:
-        line += f" (no row for {record['mlm_left_out']:.0%} of masked words: raise loss.mlm_rows_per_text)"
+    line += "".join(term.advice(record) for term in terms)
     if record["loss_scale"] != 1:
         line += f" loss scale {record['loss_scale']:.0f} ({skipped} overflows)"
     if "images_per_second" in record:

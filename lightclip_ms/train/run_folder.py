@@ -11,6 +11,7 @@ import yaml
 from tensorboardX import SummaryWriter
 
 from lightclip_ms.config.file import to_dict
+from lightclip_ms.config.loss import active
 from lightclip_ms.config.schema import Config
 from lightclip_ms.runtime.files import append_text, read_json_lines, write_json, write_text
 from lightclip_ms.runtime.versions import versions
@@ -27,6 +28,7 @@ class RunFolder:
     def __init__(self, folder: str, config: Config, rank: int):
         self.path = Path(folder)
         self.is_writer = rank == 0
+        self._config = config
         self.checkpoints = CheckpointFolder(self.path / "checkpoints", config.train.keep)
         if self.is_writer:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,7 @@ class RunFolder:
         from lightclip_ms.figures import curves, png  # Matplotlib is slow to load, and other ranks need none
 
         records = curves.read_metrics(str(self.path / "metrics.jsonl"))
-        png.save_figure(curves.loss_curves(records), self.path / "loss_curves.png")
+        png.save_figure(curves.loss_curves(records, active(self._config.loss)), self.path / "loss_curves.png")
 
     def say(self, text: str) -> None:
         """One line on the screen and in `train.log`, from rank 0."""

@@ -5,11 +5,9 @@ from mindspore import nn, ops
 
 from lightclip_ms.config.schema import TrainConfig
 from lightclip_ms.runtime import parallel
-from lightclip_ms.train.objective import TERMS, Objective
+from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.precision import set_precision
-from lightclip_ms.train.update import Update
-
-METRICS = (*TERMS, "stop", "grad_norm", "logit_scale", "loss_scale", "overflow")
+from lightclip_ms.train.update import UPDATE_METRICS, Update
 
 
 class TrainStep(nn.Cell):
@@ -18,7 +16,10 @@ class TrainStep(nn.Cell):
     Args:
         objective: `Objective`.
         config: optimizer and precision settings.
-        world_size: number of cards.
+        world_size: number of ranks.
+
+    Attributes:
+        metrics: names of the numbers that a step returns.
     """
 
     def __init__(self, objective: Objective, config: TrainConfig, world_size: int = 1):
@@ -27,24 +28,33 @@ class TrainStep(nn.Cell):
         self.world_size = world_size
         set_precision(objective, config.amp_level, config.amp_dtype)
         self.update = Update(objective, config, world_size)
-        self.sum_over_cards = parallel.Sum(world_size)
+        self.metrics = step_metrics(objective)
+        self.sum_over_ranks = parallel.Sum(world_size)
         self.value_and_grad = ms.value_and_grad(self._scaled_loss, None, self.update.parameters, has_aux=True)
         self.set_train()
 
-    def construct(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase, lr, stop):
-        """A batch as `Objective.construct` takes it, the label phase (int32), learning rate and stop request (float32).
+    def construct(self, phase, lr, stop, *arrays):
+        """Train on one batch.
 
-        `stop` is 1 on a card that was asked to end; its mean is how all cards learn of it at the same step.
+        Args:
+            phase: label phase, int32 scalar. lr: learning rate, float32 scalar.
+            stop: float32 scalar, 1 on a rank that was asked to end. Averaging it over ranks makes every rank see the
+                request at the same step.
+            arrays: the batch's parts (`Objective.parts`). Not as one tuple: MindSpore compiles the tensors of a tuple
+                into the graph as constants, and would compile anew for every batch.
 
         Returns:
-            float32 [11] of `METRICS`, means over cards.
+            float32 [len(metrics)], means over ranks.
         """
-        (_, terms), gradients = self.value_and_grad(
-            pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase
-        )
-        terms = self.sum_over_cards(ops.concat((terms, stop.reshape(1)))) / self.world_size
-        return ops.concat((terms, self.update(gradients, lr)))
+        (_, values), gradients = self.value_and_grad(arrays, phase)
+        values = self.sum_over_ranks(ops.concat((values, stop.reshape(1)))) / self.world_size
+        return ops.concat((values, self.update(gradients, lr)))
 
-    def _scaled_loss(self, pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase):
-        loss, terms = self.objective(pixels, text, masked_text, mlm_positions, mlm_labels, mlm_weights, phase)
-        return self.update.scale_loss(loss), terms
+    def _scaled_loss(self, arrays, phase):
+        loss, values = self.objective(arrays, phase)
+        return self.update.scale_loss(loss), values
+
+
+def step_metrics(objective: Objective) -> tuple[str, ...]:
+    """Names of the numbers that a step with this objective returns."""
+    return (*objective.metrics, "stop", *UPDATE_METRICS)

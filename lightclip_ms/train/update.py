@@ -11,6 +11,7 @@ from lightclip_ms.train.adamw import AdamW
 from lightclip_ms.train.precision import make_loss_scaler, needs_loss_scale
 
 MAX_LOGIT_SCALE = math.log(100)
+UPDATE_METRICS = ("grad_norm", "logit_scale", "loss_scale", "overflow")
 
 
 class Update(nn.Cell):
@@ -44,13 +45,14 @@ class Update(nn.Cell):
         """Gradients of the scaled loss in the parameters' order, learning rate float32 scalar.
 
         Returns:
-            float32 [4]: norm of the gradients, 1 / temperature after the update, loss scale of this step, 1 if overflow.
+            float32 [4] of `UPDATE_METRICS`: norm of the gradients, 1 / temperature after the update, loss scale of this
+            step, 1 if overflow.
         """
         gradients = self.reduce(gradients)
         if self.scaler is None:
             norm = global_norm(gradients)
             self._apply(gradients, norm, lr)
-            return ops.stack((norm, self._temperature(), ops.ones((), ms.float32), ops.zeros((), ms.float32)))
+            return ops.stack((norm, self._inverse_temperature(), ops.ones((), ms.float32), ops.zeros((), ms.float32)))
         gradients = self.scaler.unscale(gradients)
         loss_scale = self.scale_value * 1.0  # a copy from before it is adjusted
         norm = global_norm(gradients)
@@ -58,7 +60,7 @@ class Update(nn.Cell):
         if finite:
             self._apply(gradients, norm, lr)
         self.scaler.adjust(finite)
-        return ops.stack((norm, self._temperature(), loss_scale, 1 - finite.astype(ms.float32)))
+        return ops.stack((norm, self._inverse_temperature(), loss_scale, 1 - finite.astype(ms.float32)))
 
     def _apply(self, gradients, norm, lr):
         self.optimizer(scale(gradients, ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)), lr)
@@ -66,7 +68,7 @@ class Update(nn.Cell):
         ops.assign(self.logit_scale, ops.clamp(self.logit_scale, 0.0, MAX_LOGIT_SCALE))
         return True
 
-    def _temperature(self):
+    def _inverse_temperature(self):
         return self.logit_scale.exp().reshape(())
 
 

@@ -8,6 +8,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.photos import make_photo
+from lightclip_ms.data.batch import LIGHTCLIP_PARTS, BatchLayout
+from lightclip_ms.data.masking import num_slots
+
+
+def make_layout(image_size, batch_size, tokenizer, parts=LIGHTCLIP_PARTS):
+    """Layout of batches with this tokenizer's context."""
+    length = tokenizer.context_length
+    return BatchLayout(batch_size, image_size, length, num_slots(length), parts)
 
 
 def write_tar(path, members, format=tarfile.PAX_FORMAT):

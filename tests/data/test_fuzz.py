@@ -10,7 +10,7 @@ from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.tar_index import TarIndex
 from lightclip_ms.data.transforms import TrainTransform, eval_transform
-from tests.data.data_files import encode, picture, write_table, write_tar
+from tests.data.data_files import encode, make_layout, picture, write_table, write_tar
 
 RECORDS = 2000
 
@@ -120,7 +120,7 @@ def test_an_epoch_over_mutated_records(kind, tmp_path, monkeypatch):
         path = write_table(tmp_path / "fuzz.csv", rows)
     config = DataConfig(train=path, workers=2, max_bad_fraction=1.0)
     tokenizer = Tokenizer(context_length=16, vocab_size=1024)
-    data = TrainData(config, tokenizer, 16, 100)
+    data = TrainData(config, tokenizer, make_layout(16, 100, tokenizer))
     batches = list(data.epoch(0))
     assert data.num_samples >= RECORDS * 0.95 and len(batches) == data.num_samples // 100
     for batch in batches:
@@ -128,7 +128,7 @@ def test_an_epoch_over_mutated_records(kind, tmp_path, monkeypatch):
         assert ((batch["text"] == tokenizer.eot_id).sum(1) >= 1).all()
     assert sum(data.skipped.values()) > 500 and len(data.skipped) >= 3
     with pytest.raises(ValueError, match="max_bad_fraction"):
-        list(TrainData(DataConfig(train=path, workers=2), tokenizer, 16, 100).epoch(0))
+        list(TrainData(DataConfig(train=path, workers=2), tokenizer, make_layout(16, 100, tokenizer)).epoch(0))
 
 
 def test_mutated_archives(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from lightclip_ms.config.schema import AugmentConfig, DataConfig
 from lightclip_ms.data import Tokenizer
 from lightclip_ms.data.pipeline import TrainData
-from tests.data.data_files import encode, picture, write_table, write_tar
+from tests.data.data_files import encode, make_layout, picture, write_table, write_tar
 
 WORDS = "red blue green small large dog cat bird tree house river stone cloud".split()
 TOKENIZER = Tokenizer(context_length=24, vocab_size=2048)
@@ -56,7 +56,9 @@ def no_threads_stay():
 
 def make(path, batch_size=4, workers=1, augment=AugmentConfig(), seed=0, rank=0, world_size=1, **config):
     config = DataConfig(train=path, workers=workers, shuffle_window=2, augment=augment, **config)
-    return TrainData(config, TOKENIZER, 32, batch_size, seed=seed, rank=rank, world_size=world_size)
+    return TrainData(
+        config, TOKENIZER, make_layout(32, batch_size, TOKENIZER), seed=seed, rank=rank, world_size=world_size
+    )
 
 
 def by_sample(batches):

@@ -7,6 +7,7 @@ import pytest
 import lightclip_ms  # noqa: F401  (prepares the process before MindSpore is loaded)
 from lightclip_ms.config.presets import preset
 from lightclip_ms.encoders import create_image_encoder
+from lightclip_ms.encoders.contract import ImageEncoder
 
 SMALL_SWIN = {"embed": 16, "depths": (2, 1, 2, 1), "heads": (1, 2, 4, 8), "window": 4}
 # id: (encoder, image size, E, options, stage channels, stage strides, parameters)
@@ -39,7 +40,7 @@ SMALL = [name for name, case in ENCODERS.items() if case[1] < 224]
 
 
 class Outputs(ms.nn.Cell):
-    """Everything `forward_features` returns, flat, for a compiled call."""
+    """Everything `forward_features` returns, and its tokens pooled again, flat, for a compiled call."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -47,7 +48,7 @@ class Outputs(ms.nn.Cell):
 
     def construct(self, images):
         stages, tokens, pooled = self.encoder.forward_features(images)
-        return stages + (tokens, pooled)
+        return stages + (tokens, pooled, self.encoder.pool_tokens(tokens))
 
 
 def build(name, seed=0):
@@ -80,6 +81,8 @@ def test_declared_sizes_and_parameter_count(name):
         assert stage.shape == (2, (size // stride) ** 2, width)
     assert outputs[4].shape == outputs[3].shape
     assert outputs[5].shape == (2, embed_dim)
+    np.testing.assert_allclose(outputs[6], outputs[5], rtol=1e-4, atol=1e-5)
+    assert isinstance(net, ImageEncoder)
     for output in outputs:
         assert np.isfinite(output).all() and output.std() > 1e-3
     assert np.abs(outputs[5][0] - outputs[5][1]).max() > 1e-3  # the embedding depends on the picture

@@ -134,7 +134,7 @@ def test_a_smaller_batch_leaves_no_stale_rows():
 
 class Assign(nn.Cell):
     def construct(self, cost, valid):
-        return matching.assign_words(cost, valid)
+        return matching.assign_tokens(cost, valid)
 
 
 def test_dynamic_shapes_are_refused():

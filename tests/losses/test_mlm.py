@@ -53,7 +53,7 @@ def test_weighted_mean_over_cards_is_the_whole_batch():
     assert [int(count) for count in slots] == [4, 2]  # a plain mean of the two cards would be wrong
     value, gradients = 0.0, []
     for rows, count in zip((slice(0, 6), slice(6, 12)), slots):
-        weight = losses.card_weight(count, sum(slots), 2).asnumpy()
+        weight = losses.rank_weight(count, sum(slots), 2).asnumpy()
         part, gradient = value_and_grad(logits[rows], labels[rows], weights[rows])
         value += weight * part / 2
         gradients.append(weight * gradient / 2)
@@ -61,8 +61,8 @@ def test_weighted_mean_over_cards_is_the_whole_batch():
     np.testing.assert_allclose(np.concatenate(gradients), whole_gradient, rtol=1e-5, atol=1e-9)
 
 
-def test_card_weight_without_anything_to_weigh():
-    assert losses.card_weight(Tensor(0.0), Tensor(0.0), 2) == 0
+def test_rank_weight_without_anything_to_weigh():
+    assert losses.rank_weight(Tensor(0.0), Tensor(0.0), 2) == 0
 
 
 def test_eager_half_precision():

@@ -81,7 +81,7 @@ def test_weighted_mean_over_cards_is_the_whole_batch(normalizer):
     counts = [losses.token_alignment_count(Tensor(part), 5, normalizer) for part in (valid[:2], valid[2:])]
     value, gradients = 0.0, []
     for rows, count in zip((slice(0, 2), slice(2, 4)), counts):
-        weight = losses.card_weight(count, sum(counts), 2).asnumpy()
+        weight = losses.rank_weight(count, sum(counts), 2).asnumpy()
         part, part_gradients = value_and_grad(image[rows], text[rows], valid[rows], normalizer)
         value += weight * part / 2
         gradients.append([weight * gradient / 2 for gradient in part_gradients])
@@ -100,13 +100,13 @@ def test_eager_half_precision():
     )
 
 
-def test_word_mask_is_strictly_between_first_sot_and_first_eot():
+def test_token_mask_is_strictly_between_first_sot_and_first_eot():
     ids = np.array([[8, 1, 2, 9, 0, 0], [8, 9, 0, 0, 0, 0], [8, 8, 9, 9, 3, 0], [8, 1, 2, 3, 4, 9]], np.int32)
     expected = [[0, 1, 1, 0, 0, 0], [0] * 6, [0, 1, 0, 0, 0, 0], [0, 1, 1, 1, 1, 0]]
-    mask = losses.word_mask(Tensor(ids), 8, 9)
+    mask = losses.token_mask(Tensor(ids), 8, 9)
     assert mask.dtype == ms.bool_
     np.testing.assert_array_equal(mask.asnumpy(), np.array(expected, bool))
-    np.testing.assert_array_equal(ms.jit(losses.word_mask)(Tensor(ids), 8, 9).asnumpy(), mask.asnumpy())
+    np.testing.assert_array_equal(ms.jit(losses.token_mask)(Tensor(ids), 8, 9).asnumpy(), mask.asnumpy())
 
 
 def test_token_collapse():

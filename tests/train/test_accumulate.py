@@ -2,15 +2,12 @@
 
 import dataclasses
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor
 
 from lightclip_ms.config.schema import LossConfig
 from lightclip_ms.model.weights import cell_arrays, load_cell
 from lightclip_ms.train.accumulate import AccumulatedStep
-from lightclip_ms.train.step import METRICS
-from tests.train.tiny_training import PAIRS, TRAIN, build_step, make_batch
+from tests.train.tiny_training import METRICS, PAIRS, TRAIN, build_step, step_inputs
 
 PARTS = 4
 
@@ -20,14 +17,10 @@ def test_parts_train_the_weights_of_the_whole_batch():
     parts = AccumulatedStep(build_step(0, 1).objective, dataclasses.replace(TRAIN, accumulate=PARTS))
     load_cell(parts.objective, "same", cell_arrays(whole.objective, "same"), "start")
     for seed in range(3):
-        inputs = (
-            *(Tensor(array) for array in make_batch(seed)),
-            Tensor(2, ms.int32),
-            Tensor(TRAIN.lr, ms.float32),
-            Tensor(0.0, ms.float32),
-        )
+        inputs = step_inputs(seed, phase=2)
         expected, actual = whole(*inputs).asnumpy(), parts(*inputs).asnumpy()
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6, err_msg=str(METRICS))
+    assert [len(cell.compile_cache) for cell in parts._cells] == [1, 1, 1, 1]  # no batch compiles anew
     trained = cell_arrays(parts.objective, "w")
     for name, weights in cell_arrays(whole.objective, "w").items():
         assert np.abs(trained[name] - weights).max() <= 1e-5 * max(np.abs(weights).max(), 1e-2), name
@@ -36,11 +29,7 @@ def test_parts_train_the_weights_of_the_whole_batch():
 def test_plain_accumulation_would_train_another_loss():
     """The instance loss of the parts is not that of the whole, so the test above can fail."""
     step = build_step(0, 1, LossConfig(token_weight=0.0, mlm_weight=0.0, instance_weight=1.0))
-    extra = (Tensor(0, ms.int32), Tensor(0.0, ms.float32), Tensor(0.0, ms.float32))
-    batch = make_batch(0)
     size = PAIRS // 2
-    halves = [
-        step(*(Tensor(array[start : start + size]) for array in batch), *extra).asnumpy()[0] for start in (0, size)
-    ]
-    whole = step(*(Tensor(array) for array in batch), *extra).asnumpy()[0]
+    halves = [step(*step_inputs(lr=0.0, rows=slice(start, start + size))).asnumpy()[0] for start in (0, size)]
+    whole = step(*step_inputs(lr=0.0)).asnumpy()[0]
     assert abs(np.mean(halves) - whole) > 0.05

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from lightclip_ms.runtime.launch import free_port
-from lightclip_ms.train.step import METRICS
 from tests import ROOT
 from tests.train import tiny_training
-from tests.train.tiny_training import run_batch_norm, run_phases
+from tests.train.tiny_training import METRICS, run_batch_norm, run_phases
 
 WORKERS = 2
 

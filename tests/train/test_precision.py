@@ -3,24 +3,20 @@
 import collections
 import dataclasses
 
-import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import nn
 
 from lightclip_ms.analysis.graph import compiled_operators
 from lightclip_ms.config.schema import LossConfig
 from lightclip_ms.model import factory
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.precision import INITIAL_SCALE, needs_loss_scale, set_precision
-from lightclip_ms.train.step import METRICS
-from tests.train.tiny_training import MODEL, TRAIN, build_step, make_batch
-
-STEP = (Tensor(0, ms.int32), Tensor(TRAIN.lr, ms.float32), Tensor(0.0, ms.float32))
+from tests.train.tiny_training import METRICS, MODEL, TRAIN, build_step, step_inputs
 
 
 def run(step) -> dict:
-    return dict(zip(METRICS, step(*(Tensor(array) for array in make_batch(0)), *STEP).asnumpy().tolist()))
+    return dict(zip(METRICS, step(*step_inputs()).asnumpy().tolist()))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +26,7 @@ def half():
 
 def test_products_are_half_and_norms_softmax_and_optimizer_are_not(half):
     kinds = collections.defaultdict(set)
-    for operator in compiled_operators(half, *(Tensor(array) for array in make_batch(0)), *STEP):
+    for operator in compiled_operators(half, *step_inputs()):
         for _, kind in operator.outputs[:1]:
             kinds[operator.name].add(kind)
     assert kinds["MatMul"] == kinds["Conv2D"] == {"float16"}

@@ -19,9 +19,9 @@ from lightclip_ms.train.checkpoint import CheckpointFolder
 from lightclip_ms.train.loop import check_agreement, is_sound
 from lightclip_ms.train.progress import progress_line
 from lightclip_ms.train.run_folder import RunFolder
-from lightclip_ms.train.step import METRICS
 from tests import ROOT
 from tests.data.data_files import encode, picture, write_tar
+from tests.train.tiny_training import METRICS
 
 TINY = [
     "model.image_options={width: 8, depths: [1, 1, 1, 1], last_stride: 1}",

@@ -13,6 +13,7 @@ from lightclip_ms.runtime import backend, parallel
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.step import TrainStep
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
+from lightclip_ms.train.update import UPDATE_METRICS
 
 PAIRS = 8  # of all cards together
 STEPS = 5
@@ -27,13 +28,17 @@ MODEL = ModelConfig(  # without batch norm: its statistics would be those of one
     text_heads=2,
     text_layers=4,
 )
+METRICS = (  # of the default objective
+    *("loss", "instance", "token", "mlm", "token_collapse", "mlm_left_out", "stop"),
+    *UPDATE_METRICS,
+)
 # Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
 # zero in exact arithmetic (key biases) into whole steps.
 TRAIN = TrainConfig(lr=1e-2, eps=1e-3, batch_size=PAIRS, amp_level="O0")
 
 
 def make_batch(seed: int) -> tuple[np.ndarray, ...]:
-    """The arrays `TrainStep` takes, for PAIRS texts of 0 to 7 words."""
+    """The parts of a batch, for PAIRS texts of 0 to 7 words."""
     rng = np.random.default_rng(seed)
     length, slots, vocab = MODEL.context_length, 2, MODEL.vocab_size
     text = np.zeros((PAIRS, length), np.int32)
@@ -51,6 +56,12 @@ def make_batch(seed: int) -> tuple[np.ndarray, ...]:
     labels = np.take_along_axis(text, positions, 1) * (weights > 0)
     pixels = rng.integers(0, 256, (PAIRS, MODEL.image_size, MODEL.image_size, 3)).astype(np.uint8)
     return pixels, text, masked, positions, labels.astype(np.int32), weights
+
+
+def step_inputs(seed: int = 0, phase: int = 0, lr: float = TRAIN.lr, stop: float = 0.0, rows: slice = slice(None)):
+    """What a step takes: label phase, learning rate, stop request, and the batch of `make_batch` (its `rows`)."""
+    arrays = tuple(Tensor(array[rows]) for array in make_batch(seed))
+    return Tensor(phase, ms.int32), Tensor(lr, ms.float32), Tensor(stop, ms.float32), *arrays
 
 
 def build_step(rank: int, world_size: int, loss: LossConfig = LossConfig(), train: TrainConfig = TRAIN) -> TrainStep:
@@ -105,15 +116,7 @@ def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
     results = {}
     for phase in range(3):
         load_cell(step, "step", start, "start")
-        metrics = [
-            step(
-                *(Tensor(array[share]) for array in make_batch(seed)),
-                Tensor(phase, ms.int32),
-                Tensor(TRAIN.lr, ms.float32),
-                Tensor(0.0, ms.float32),
-            ).asnumpy()
-            for seed in range(STEPS)
-        ]
+        metrics = [step(*step_inputs(seed, phase, rows=share)).asnumpy() for seed in range(STEPS)]
         results[f"{phase}/metrics"] = np.stack(metrics)
         results |= {f"{phase}/{name}": array for name, array in cell_arrays(step.objective, "parameters").items()}
     return results

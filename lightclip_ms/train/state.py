@@ -1,0 +1,93 @@
+"""What a checkpoint of a run holds, and which run it may resume."""
+
+from mindspore import nn
+
+from lightclip_ms.config.file import from_dict, to_dict
+from lightclip_ms.config.schema import Config
+from lightclip_ms.model.weights import cell_arrays, load_cell
+from lightclip_ms.runtime.versions import versions
+
+_UPDATE_COPIES = ("objective.", "optimizer.adam.objective.", "logit_scale")  # its references to the objective's
+# Settings that do not affect the result, so a run may resume with others.
+_MAY_CHANGE = {
+    "train.log_every",
+    "train.save_minutes",
+    "train.save_steps",
+    "train.keep",
+    "train.eval_epochs",
+    "train.best_metric",
+    "data.workers",
+    "data.val",
+    "data.zeroshot",
+    "data.zeroshot_classes",
+    "data.zeroshot_templates",
+    "device",
+    "output_dir",
+    "resume",
+}
+
+
+class TrainState:
+    """Everything that training changes: weights, training-only parts, moments and loss scale.
+
+    Names in a checkpoint are `model/...` (what inference needs), `objective/...` (heads of the terms) and `update/...`.
+    """
+
+    def __init__(self, objective: nn.Cell, update: nn.Cell):
+        # (cell, prefix, names that belong to another of the three)
+        self._cells = (
+            (objective.model, "model", ()),
+            (objective, "objective", ("model.",)),
+            (update, "update", _UPDATE_COPIES),
+        )
+
+    def arrays(self) -> dict:
+        """Copies of all arrays, by name."""
+        return {
+            name: array for cell, prefix, skip in self._cells for name, array in cell_arrays(cell, prefix, skip).items()
+        }
+
+    def load(self, arrays: dict, source) -> None:
+        """Set everything from `arrays`. Raises ValueError that names the first array that does not fit."""
+        for cell, prefix, skip in self._cells:
+            load_cell(cell, prefix, arrays, source, skip)
+
+
+def make_header(kind: str, config: Config, global_step: int, world_size: int) -> dict:
+    """The part of a checkpoint's header that is the same for training checkpoints and exported models."""
+    return {
+        "kind": kind,
+        "config": to_dict(config),
+        "global_step": global_step,
+        "world_size": world_size,
+        "versions": versions(),
+        "samples_seen": global_step * config.train.batch_size * world_size,
+    }
+
+
+def check_agreement(steps: list[float], folder) -> None:
+    """All ranks must resume from the same step; otherwise they would silently train different weights."""
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"{folder}: the ranks found checkpoints of different steps ({', '.join(f'{step:.0f}' for step in steps)}); "
+            "output_dir must be a folder that all machines share"
+        )
+
+
+def _flatten(values: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in values.items():
+        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
+
+
+def refuse_other_run(header: dict, config: Config, world_size: int, path) -> None:
+    """Refuse to resume if any setting that affects the result has changed."""
+    then = {**_flatten(to_dict(from_dict(header["config"]))), "world_size": header["world_size"]}
+    now = {**_flatten(to_dict(config)), "world_size": world_size}
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) != now.get(key) and key not in _MAY_CHANGE:
+            raise ValueError(
+                f"{path}: made with {key}={then.get(key)}, now it is {now.get(key)}; set it back, or start "
+                "a new run with another output_dir"
+            )

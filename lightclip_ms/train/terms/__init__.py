@@ -1,0 +1,31 @@
+"""The terms of the objective: one file each in this folder, one entry each here. docs/extending.md adds one step by step.
+
+An entry states the term's configuration keys, so that a configuration is checked without loading MindSpore; the file
+of that name holds the Cell that computes it. The order here is the order of the sum and of the log.
+"""
+
+from lightclip_ms.config.checks import require
+from lightclip_ms.config.loss import Key, declare, one_of, positive, share
+
+
+def _phases_in_order(loss) -> None:
+    require(loss.r1 <= loss.r2, "loss.r1", loss.r1, f"it must not exceed loss.r2 ({loss.r2})")
+
+
+declare(
+    "instance",
+    weight=0.8,
+    trains_embeddings=True,
+    check=_phases_in_order,
+    delta=share(0.2),
+    r1=share(0.33),
+    r2=share(0.66),
+    source=one_of("logits", "cosine", "probs"),
+)
+declare("token", weight=0.1, normalizer=one_of("sample", "image_tokens", "pairs"))
+declare(
+    "mlm",
+    weight=0.1,
+    mask_ratio=Key(0.15, lambda value: 0 < value < 1, "use a share between 0 and 1"),
+    mlm_rows_per_text=positive(4.0, "use about twice the masked tokens of an average caption"),
+)

@@ -1,0 +1,31 @@
+"""Instance alignment with progressively softened labels (Eq. 2-9)."""
+
+import mindspore as ms
+
+from lightclip_ms import losses
+from lightclip_ms.train.terms.term import BatchTerm
+
+
+class InstanceTerm(BatchTerm):
+    """Both directions of the contrastive loss, each row against the features of all ranks."""
+
+    def __init__(self, name, model, loss, rank=0):
+        super().__init__(name, model, loss, rank)
+        self.delta, self.source = loss.delta, loss.source
+
+    def local(self, features, batch):
+        return features["image"].astype(ms.float32), features["text"].astype(ms.float32)
+
+    def construct(self, own, everyone, features, batch):
+        loss = losses.instance_loss(
+            own[0],
+            own[1],
+            features["logit_scale"],
+            batch["phase"],
+            self.delta,
+            everyone[0],
+            everyone[1],
+            self.rank * own[0].shape[0],
+            self.source,
+        )
+        return loss, ()
