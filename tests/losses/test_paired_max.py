@@ -51,7 +51,7 @@ def test_weighted_mean_over_ranks_is_the_whole_batch():
     counts = [losses.token_alignment_count(Tensor(part), 3, "sample") for part in (valid[:2], valid[2:])]
     value, gradients = 0.0, []
     for rows, count in zip((slice(0, 2), slice(2, 4)), counts):
-        weight = losses.card_weight(count, sum(counts), 2).asnumpy()
+        weight = losses.rank_weight(count, sum(counts), 2).asnumpy()
         part, part_gradients = value_and_grad(image[rows], text[rows], valid[rows])
         value += weight * part / 2
         gradients.append([weight * gradient / 2 for gradient in part_gradients])
