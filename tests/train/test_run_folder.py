@@ -13,15 +13,19 @@ import time
 import pytest
 from PIL import Image
 
+from lightclip_ms.config.loss import LossConfig
 from lightclip_ms.config.schema import Config
+from lightclip_ms.model import factory
 from lightclip_ms.runtime.exits import EXIT_STOPPED
 from lightclip_ms.train.checkpoint import CheckpointFolder
-from lightclip_ms.train.loop import check_agreement, is_sound
+from lightclip_ms.train.loop import is_sound
 from lightclip_ms.train.progress import progress_line
 from lightclip_ms.train.run_folder import RunFolder
+from lightclip_ms.train.state import check_agreement
+from lightclip_ms.train.terms.term import make_terms
 from tests import ROOT
 from tests.data.data_files import encode, picture, write_tar
-from tests.train.tiny_training import METRICS
+from tests.train.tiny_training import METRICS, MODEL
 
 TINY = [
     "model.image_options={width: 8, depths: [1, 1, 1, 1], last_stride: 1}",
@@ -194,8 +198,10 @@ def test_cards_that_found_different_checkpoints_do_not_train_on():
         check_agreement([7.0, 0.0], "runs/a")
 
 
-def test_overflows_are_on_the_screen():
-    line = progress_line({**RECORD, "loss_scale": 32768.0}, 1, 10, skipped=2)
-    assert "loss scale 32768 (2 overflows)" in line and "loss scale" not in progress_line(RECORD, 1, 10)
-    assert "no row for 20% of masked words" in progress_line({**RECORD, "mlm_left_out": 0.2}, 1, 10)
-    assert "masked words" not in progress_line({**RECORD, "mlm_left_out": 0.0}, 1, 10)
+def test_the_progress_line_has_every_term_its_advice_and_the_overflows():
+    terms = make_terms(factory.create_model(MODEL), LossConfig())
+    line = progress_line({**RECORD, "loss_scale": 32768.0, "token": 0.25}, terms, 1, 10, skipped=2)
+    assert "(instance 1.0000, token 0.2500, mlm 1.0000)" in line and "loss scale 32768 (2 overflows)" in line
+    assert "loss scale" not in progress_line(RECORD, terms, 1, 10)
+    assert "no row for 20% of masked tokens" in progress_line({**RECORD, "mlm_left_out": 0.2}, terms, 1, 10)
+    assert "masked tokens" not in progress_line({**RECORD, "mlm_left_out": 0.0}, terms, 1, 10)
