@@ -8,8 +8,8 @@ import yaml
 
 from lightclip_ms.config.checks import coerce, require, unknown_key
 from lightclip_ms.config.loss import LossConfig, all_keys
-from lightclip_ms.config.presets import check_name, preset
-from lightclip_ms.config.schema import Config, ModelConfig
+from lightclip_ms.config.presets import check_name, starting_point
+from lightclip_ms.config.schema import Config
 
 
 def _all_keys(cls, prefix: str = "") -> list[str]:
@@ -71,7 +71,7 @@ def from_dict(values: dict) -> Config:
     """Validated `Config` of nested dictionaries; the preset of `model.name` fills the model keys that are not given."""
     model = values.get("model", {})
     if isinstance(model, dict):
-        base = preset(model.get("name", ModelConfig.name))
+        base = starting_point(model)
         # Options belong to an encoder: those of the preset are no default for another one.
         same_encoder = model.get("image_encoder", base.image_encoder) == base.image_encoder
         filled = dataclasses.asdict(base if same_encoder else dataclasses.replace(base, image_options={}))

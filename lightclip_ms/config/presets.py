@@ -47,6 +47,20 @@ def preset(name: str) -> ModelConfig:
     return MODELS[name]
 
 
+def starting_point(model: dict) -> ModelConfig:
+    """What the keys of a `model` section override: the preset that its name picks.
+
+    An encoder that no preset stands for has the name `lightclip_<encoder>` and the defaults of `ModelConfig`.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    name, encoder = model.get("name", ModelConfig.name), model.get("image_encoder")
+    if name not in MODELS and encoder is not None and name == f"lightclip_{encoder}":
+        return ModelConfig(name, encoder)
+    return preset(name)
+
+
 def check_name(model: dict) -> None:
     """Refuse a `model` section whose name and encoder contradict each other; name it after its encoder if it has no name.
 
@@ -61,8 +75,8 @@ def check_name(model: dict) -> None:
     fitting = f"lightclip_{encoder}"
     if "name" not in model:
         model["name"] = fitting
-    elif preset(model["name"]).image_encoder != encoder:
+    elif starting_point(model).image_encoder != encoder:
         raise ValueError(
             f"model.image_encoder: {encoder!r} is not possible: model.name {model['name']!r} stands for "
-            f"{preset(model['name']).image_encoder!r}; use model.name={fitting}"
+            f"{starting_point(model).image_encoder!r}; use model.name={fitting}"
         )

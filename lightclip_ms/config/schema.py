@@ -93,7 +93,7 @@ class DataConfig:
     zeroshot: str = ""  # labelled images for zero-shot classification during training
     zeroshot_classes: str = ""  # their class names and prompt templates: a built-in set's name or a file
     zeroshot_templates: str = ""
-    format: str = "auto"
+    format: str = "auto"  # or a name of data.pairs.FORMATS
     csv_image_key: str = "filepath"
     csv_caption_key: str = "title"
     csv_separator: str = ""  # empty: a tab for .tsv, a comma otherwise
@@ -103,12 +103,6 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self):
-        require(
-            self.format in ("auto", "csv", "webdataset", "mindrecord"),
-            "data.format",
-            self.format,
-            "use auto, csv, webdataset or mindrecord",
-        )
         require(
             not self.zeroshot or (self.zeroshot_classes and self.zeroshot_templates),
             "data.zeroshot",

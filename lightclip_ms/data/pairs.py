@@ -28,7 +28,7 @@ def open_pairs(
 
     Args:
         path: a table, or a pattern of shards (see `tar_index.expand_shards`).
-        format: auto, csv, webdataset or mindrecord; auto goes by the file's ending.
+        format: a name of `FORMATS`, or auto, which goes by the file's ending.
         image_key, caption_key, separator: columns and separator of a table (empty: a tab for .tsv, else a comma).
 
     Raises:
@@ -36,22 +36,19 @@ def open_pairs(
     """
     if not path:
         raise ValueError("no data set given: set data.train to a CSV/TSV file, tar shards or MindRecord files")
-    format = _guess_format(path) if format == "auto" else format
-    if format == "csv":
-        return CsvPairs(path, image_key, caption_key, separator)
-    if format == "mindrecord":
-        return MindRecordPairs(path)
-    return TarPairs(path)
+    known = ", ".join(FORMATS)
+    if format == "auto":
+        format = next((name for name, (_, recognises) in FORMATS.items() if recognises(path)), None)
+        if format is None:
+            raise ValueError(f"{path}: cannot tell the format from the name; set data.format to one of {known}")
+    elif format not in FORMATS:
+        raise ValueError(f"data.format: {format!r} is not possible: use auto, or one of {known}")
+    return FORMATS[format][0](path, image_key, caption_key, separator)
 
 
-def _guess_format(path: str) -> str:
-    if path.lower().endswith((".csv", ".tsv")):
-        return "csv"
-    if path.lower().endswith(".mindrecord") or os.path.isdir(path) and glob.glob(os.path.join(path, "*.mindrecord")):
-        return "mindrecord"
-    if path.lower().endswith(".tar") or os.path.isdir(path):
-        return "webdataset"
-    raise ValueError(f"{path}: cannot tell the format from the name; set data.format to csv, webdataset or mindrecord")
+def _is_mindrecord(path: str) -> bool:
+    is_folder_of_them = os.path.isdir(path) and bool(glob.glob(os.path.join(path, "*.mindrecord")))
+    return path.lower().endswith(".mindrecord") or is_folder_of_them
 
 
 class TarPairs:
@@ -144,3 +141,11 @@ class CsvPairs:
         image, caption = self._table.read(int(self._starts[index]))
         caption = clean_caption(caption)
         return Pair(read_image(os.path.join(self._folder, image)), caption)
+
+
+# name: (opens(path, image_key, caption_key, separator), recognises(path)); the first that recognises a path opens it
+FORMATS = {
+    "csv": (CsvPairs, lambda path: path.lower().endswith((".csv", ".tsv"))),
+    "mindrecord": (lambda path, *_: MindRecordPairs(path), _is_mindrecord),
+    "webdataset": (lambda path, *_: TarPairs(path), lambda path: path.lower().endswith(".tar") or os.path.isdir(path)),
+}
