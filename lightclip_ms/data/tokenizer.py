@@ -38,12 +38,21 @@ class Tokenizer:
     fall into more pieces; ids: ordinary `< sot_id == vocab_size - 2`, `eot_id == vocab_size - 1`,
     `mask_id == vocab_size`.
 
+    Args:
+        context_length, vocab_size: L, V.
+        merges: pairs in order of rank, at least V - 514; None takes OpenAI's file.
+
     Raises:
-        ValueError: `vocab_size` or `context_length` out of range.
+        ValueError: `vocab_size` or `context_length` out of range, or too few merges.
         FileNotFoundError: the package `openai-clip`, which ships the merges, is not installed.
     """
 
-    def __init__(self, context_length: int = 77, vocab_size: int = FULL_VOCAB_SIZE):
+    def __init__(
+        self,
+        context_length: int = 77,
+        vocab_size: int = FULL_VOCAB_SIZE,
+        merges: tuple[tuple[str, str], ...] | None = None,
+    ):
         if not _MIN_VOCAB_SIZE <= vocab_size <= FULL_VOCAB_SIZE:
             raise ValueError(f"vocab_size must be {_MIN_VOCAB_SIZE} to {FULL_VOCAB_SIZE}, got {vocab_size}")
         if context_length < 3:
@@ -52,7 +61,8 @@ class Tokenizer:
         self.vocab_size = vocab_size
         self.sot_id, self.eot_id, self.mask_id = vocab_size - 2, vocab_size - 1, vocab_size
         self._byte_to_char = _bytes_to_chars()
-        self._pieces, bpe = _vocabulary(vocab_size)
+        self.merges = _checked_merges(_merges() if merges is None else merges, vocab_size)
+        self._pieces, bpe = _vocabulary(self.merges)
         special = {_SOT: (self.sot_id,), _EOT: (self.eot_id,)}
 
         # Captions repeat their words: the cache answers for nearly all of them, and its bound keeps web data in memory.
@@ -66,7 +76,7 @@ class Tokenizer:
         self._word_ids = word_ids
 
     def __reduce__(self):
-        return Tokenizer, (self.context_length, self.vocab_size)
+        return Tokenizer, (self.context_length, self.vocab_size, self.merges)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without start, end or padding."""
@@ -104,7 +114,7 @@ def _bytes_to_chars() -> list[str]:
 
 
 @functools.lru_cache(maxsize=1)
-def _merges() -> list[tuple[str, str]]:
+def _merges() -> tuple[tuple[str, str], ...]:
     """All merges of OpenAI's file in order of rank; found beside the package `clip` without importing its code."""
     spec = importlib.util.find_spec("clip")
     folders = spec.submodule_search_locations if spec else None
@@ -112,16 +122,35 @@ def _merges() -> list[tuple[str, str]]:
     if path is None:
         raise FileNotFoundError(f"CLIP's merges ({_MERGES_FILE}) not found: pip install openai-clip")
     lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
-    return [tuple(line.split()) for line in lines[1 : FULL_VOCAB_SIZE - _MIN_VOCAB_SIZE + 1]]
+    return tuple(tuple(line.split()) for line in lines[1 : FULL_VOCAB_SIZE - _MIN_VOCAB_SIZE + 1])
+
+
+def read_merges(path: str | pathlib.Path) -> tuple[tuple[str, str], ...]:
+    """Merges of a text file, one `left right` a line in order of rank.
+
+    Raises:
+        ValueError: a line is not two words; the message names it.
+    """
+    lines = pathlib.Path(path).read_text(encoding="utf-8").rstrip("\n").split("\n")
+    merges = tuple(tuple(line.split(" ")) for line in lines if line)
+    wrong = next((number for number, merge in enumerate(merges, 1) if len(merge) != 2), None)
+    if wrong is not None:
+        raise ValueError(f"{path}, line {wrong}: a merge is two words, found {lines[wrong - 1]!r}")
+    return merges
+
+
+def _checked_merges(merges: tuple[tuple[str, str], ...], vocab_size: int) -> tuple[tuple[str, str], ...]:
+    if len(merges) < vocab_size - _MIN_VOCAB_SIZE:
+        raise ValueError(f"a vocabulary of {vocab_size} needs {vocab_size - _MIN_VOCAB_SIZE} merges, got {len(merges)}")
+    return merges[: vocab_size - _MIN_VOCAB_SIZE]
 
 
 @functools.lru_cache(maxsize=4)
-def _vocabulary(vocab_size: int) -> tuple[list[bytes], models.BPE]:
+def _vocabulary(merges: tuple[tuple[str, str], ...]) -> tuple[list[bytes], models.BPE]:
     """Bytes of each ordinary id (a word's end is a space) and the merging model."""
     chars = _bytes_to_chars()
     # OpenAI's file order: printable bytes first, then the stand-ins.
     alphabet = sorted(chars, key=lambda char: (ord(char) >= 0x100, ord(char)))
-    merges = _merges()[: vocab_size - _MIN_VOCAB_SIZE]
     names = alphabet + [char + "</w>" for char in alphabet] + [left + right for left, right in merges]
     char_to_byte = {char: byte for byte, char in enumerate(chars)}
     pieces = [
@@ -129,7 +158,27 @@ def _vocabulary(vocab_size: int) -> tuple[list[bytes], models.BPE]:
         for name in names
     ]
     vocab = {name: index for index, name in enumerate(names)}
-    return pieces, models.BPE(vocab=vocab, merges=merges, end_of_word_suffix="</w>")
+    return pieces, models.BPE(vocab=vocab, merges=list(merges), end_of_word_suffix="</w>")
+
+
+def check_ids(ids: np.ndarray, context_length: int, vocab_size: int) -> int:
+    """How many columns of ids int [N, L] hold all texts up to their first end of text.
+
+    Raises:
+        ValueError: another shape, an id outside the vocabulary, or a row without end of text.
+    """
+    mask_id, eot_id = vocab_size, vocab_size - 1
+    if ids.ndim != 2 or ids.shape[1] != context_length:
+        raise ValueError(f"tokens must be [N, {context_length}], not {list(ids.shape)}")
+    if ids.size and not 0 <= ids.min() <= ids.max() <= mask_id:
+        raise ValueError(f"token ids must be 0 to {mask_id}; was another model's tokenizer used?")
+    is_end = ids == eot_id
+    ended = is_end.any(axis=1)
+    if not ended.all():
+        raise ValueError(
+            f"row {int(ended.argmin())} has no end-of-text id {eot_id}; was another model's tokenizer used?"
+        )
+    return int(is_end.argmax(axis=1).max(initial=1)) + 1
 
 
 def get_tokenizer(name: str) -> Tokenizer:

@@ -2,13 +2,18 @@
 
 import math
 
+import mindspore as ms
 import mindspore.nn as nn
 import mindspore.ops as ops
 import numpy as np
 from mindspore import Parameter, Tensor
 from mindspore import dtype as mstype
 
-TEXT_LENGTHS = (16, 32, 48)  # besides the context length: each has its own compiled graph
+from lightclip_ms.data.tokenizer import check_ids
+
+# Each combination has a compiled graph of its own, so there are few: lengths besides the context length, and batch sizes.
+TEXT_LENGTHS = (16, 32, 48)
+BATCH_SIZES = (1, 4, 16, 64)
 
 
 def l2_normalize(x):
@@ -17,15 +22,21 @@ def l2_normalize(x):
     return x * ops.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12)
 
 
-class L2Normalize(nn.Cell):
-    """`l2_normalize` as a Cell, so that it is compiled when called from outside a graph."""
-
-    def construct(self, x):
-        return l2_normalize(x)
+def plan_batches(count: int) -> list[int]:
+    """Sizes of the compiled batches that hold `count` rows; only the last is filled up, to less than twice its rows."""
+    sizes = []
+    for size in reversed(BATCH_SIZES):
+        while count > 0 and 2 * count >= size:
+            sizes.append(size)
+            count -= size
+    return sizes
 
 
 class LightCLIP(nn.Cell):
     """An image encoder and a text encoder that meet in one embedding space.
+
+    `encode_image` and `encode_text` are for inference: compiled when they first meet a batch size and a length, in
+    evaluation mode, without a gradient. Call `visual` and `text` for anything else.
 
     Args:
         visual: image encoder, see `encoders`.
@@ -40,7 +51,6 @@ class LightCLIP(nn.Cell):
         self.text = text
         # log(1 / tau), tau = 0.07 (Eq. 2-3). One element, not a scalar: every optimizer and collective takes it.
         self.logit_scale = Parameter(Tensor([math.log(1 / 0.07)], mstype.float32), name="logit_scale")
-        self._normalize = L2Normalize()
 
     def encode_image(self, images, normalize: bool = False) -> Tensor:
         """Embed pictures.
@@ -50,48 +60,69 @@ class LightCLIP(nn.Cell):
             normalize: scale each row to length 1.
 
         Returns:
-            float32 [N, E].
+            float32 [N, E]; the same for a picture, to rounding, in whatever batch it comes.
 
         Raises:
             ValueError: another shape.
         """
+        images = _as_array(images, np.float32)
         size = self.visual.image_size
-        if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
             raise ValueError(f"images must be [N, 3, {size}, {size}], not {list(images.shape)}")
-        features = self.visual(images if isinstance(images, Tensor) else Tensor(images, mstype.float32))
-        return self._normalize(features) if normalize else features
+        return self._run(self._encode_image, images, normalize)
 
     def encode_text(self, tokens, normalize: bool = False) -> Tensor:
         """Embed captions.
 
         Args:
-            tokens: int32 [N, L], Tensor or array as the tokenizer returns it, L = `text.context_length`. An array is
-                cut behind its longest text, to one of few lengths: the same embeddings for a fraction of the work.
+            tokens: int32 [N, L], Tensor or array as the tokenizer returns it, L = `text.context_length`. They are cut
+                behind the longest text, to one of few lengths: the same embeddings for a fraction of the work.
             normalize: scale each row to length 1.
 
         Returns:
-            float32 [N, E].
+            float32 [N, E]; the same for a text, to rounding, in whatever batch it comes.
 
         Raises:
-            ValueError: another shape; in an array also an id outside the vocabulary or a row without end of text.
+            ValueError: another shape, an id outside the vocabulary, or a row without end of text.
         """
-        text = self.text
-        if tokens.ndim != 2 or tokens.shape[1] != text.context_length:
-            raise ValueError(f"tokens must be [N, {text.context_length}], not {list(tokens.shape)}")
-        if isinstance(tokens, np.ndarray):
-            if tokens.size and not 0 <= tokens.min() <= tokens.max() <= text.mask_id:
-                raise ValueError(f"token ids must be 0 to {text.mask_id}; was another model's tokenizer used?")
-            ended = (tokens == text.eot_id).any(axis=1)
-            if not ended.all():
-                raise ValueError(
-                    f"row {int(ended.argmin())} has no end-of-text id {text.eot_id}; was another model's tokenizer used?"
-                )
-            longest = int((tokens == text.eot_id).argmax(axis=1).max(initial=0)) + 1
-            length = min(length for length in (*TEXT_LENGTHS, text.context_length) if length >= longest)
-            tokens = Tensor(np.ascontiguousarray(tokens[:, :length]), mstype.int32)
-        features = text(tokens)
-        return self._normalize(features) if normalize else features
+        tokens = _as_array(tokens, np.int32)
+        longest = check_ids(tokens, self.text.context_length, self.text.vocab_size)
+        length = min(length for length in (*TEXT_LENGTHS, self.text.context_length) if length >= longest)
+        return self._run(self._encode_text, tokens[:, :length], normalize)
+
+    def _run(self, encode, rows: np.ndarray, normalize: bool) -> Tensor:
+        """`encode` on all rows in compiled batches, in evaluation mode."""
+        was_training = self.training
+        if was_training:
+            self.set_train(False)
+        try:
+            parts, start = [np.zeros((0, self.visual.embed_dim), np.float32)], 0
+            for size in plan_batches(len(rows)):
+                batch = rows[start : start + size]
+                filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
+                parts.append(encode(Tensor(filled)).asnumpy()[: len(batch)])
+                start += size
+        finally:
+            if was_training:
+                self.set_train(True)
+        features = np.concatenate(parts).astype(np.float32)
+        if normalize:
+            features = features / np.sqrt((features * features).sum(axis=-1, keepdims=True) + np.float32(1e-12))
+        return Tensor(features)
+
+    @ms.jit
+    def _encode_image(self, images):
+        return self.visual(images)
+
+    @ms.jit
+    def _encode_text(self, ids):
+        return self.text(ids)
 
     def construct(self, images, tokens):
         """([N, 3, S, S], [N, L]) -> (image features [N, E], text features [N, E], both of length 1; scale [1])."""
         return l2_normalize(self.visual(images)), l2_normalize(self.text(tokens)), self.logit_scale.exp()
+
+
+def _as_array(rows, dtype) -> np.ndarray:
+    rows = rows.asnumpy() if isinstance(rows, Tensor) else np.asarray(rows)
+    return rows.astype(dtype, copy=False)

@@ -11,6 +11,7 @@ import lightclip_ms
 from lightclip_ms.config.presets import MODELS, preset
 from lightclip_ms.config.schema import ModelConfig
 from lightclip_ms.model.factory import create_model
+from lightclip_ms.model.lightclip import BATCH_SIZES, LightCLIP, plan_batches
 
 TINY = ModelConfig(
     name="lightclip_demo",
@@ -76,25 +77,76 @@ def test_embeddings(model, batch):
     np.testing.assert_allclose(both[2], 1 / 0.07, rtol=1e-5)
 
 
-def test_texts_are_cut_behind_the_longest(monkeypatch):
-    """An array of short texts runs in a short context, with the embeddings of the whole one."""
+@pytest.fixture
+def shapes(monkeypatch):
+    """The shapes of the compiled batches, in order."""
+    seen = []
+
+    def spy(name):
+        original = getattr(LightCLIP, name)
+
+        def call(self, rows):
+            seen.append(rows.shape)
+            return original(self, rows)
+
+        monkeypatch.setattr(LightCLIP, name, call)
+
+    spy("_encode_image")
+    spy("_encode_text")
+    return seen
+
+
+def test_texts_are_cut_behind_the_longest(shapes):
+    """Short texts run in a short context, with the embeddings of the whole one."""
     import mindspore as ms
 
     model = create_model(dataclasses.replace(TINY, context_length=40))
     tokens = np.zeros((2, 40), np.int32)
     tokens[:, 0], tokens[0, 15], tokens[1, 5], tokens[1, 30] = SOT, EOT, EOT, EOT
-    whole = model.encode_text(ms.Tensor(tokens))
-    lengths = []
-
-    def spy(text, ids):
-        lengths.append(ids.shape[1])
-        return ms.nn.Cell.__call__(text, ids)
-
-    monkeypatch.setattr(type(model.text), "__call__", spy)
-    np.testing.assert_allclose(model.encode_text(tokens).asnumpy(), whole.asnumpy(), rtol=1e-4, atol=1e-5)
+    whole = model.text(ms.Tensor(tokens)).asnumpy()
+    np.testing.assert_allclose(model.encode_text(tokens).asnumpy(), whole, rtol=1e-4, atol=1e-5)
     tokens[0, 15], tokens[0, 39] = 3, EOT
-    model.encode_text(tokens)
-    assert lengths == [16, 40]
+    model.encode_text(ms.Tensor(tokens))
+    assert shapes == [(4, 16), (4, 40)]
+
+
+def test_batches_have_few_sizes_and_waste_less_than_half():
+    for count in range(300):
+        sizes = plan_batches(count)
+        assert set(sizes) <= set(BATCH_SIZES) and sum(sizes[:-1]) < max(count, 1)
+        assert 0 <= sum(sizes) - count <= (sizes[-1] / 2 if sizes else 0)
+
+
+def test_embeddings_do_not_depend_on_the_cut_or_the_mode(model, batch, shapes):
+    images = np.concatenate([batch[0], 2 * batch[0]])
+    whole = model.encode_image(images).asnumpy()
+    alone = [model.encode_image(image[None]).asnumpy() for image in images]
+    np.testing.assert_allclose(np.concatenate(alone), whole, rtol=1e-4, atol=1e-6)
+    assert shapes == [(4, 3, 32, 32)] * 2 + [(1, 3, 32, 32)] * 6
+    assert model.encode_image(images[:0]).shape == (0, 16)
+    model.set_train(True)
+    np.testing.assert_array_equal(model.encode_image(images).asnumpy(), whole)
+    assert model.training
+    model.set_train(False)
+
+
+def test_the_public_interface_is_compiled_without_a_setting():
+    """In MindSpore's eager default mode, the second call does not run the encoder's Python code again."""
+    code = f"""
+import numpy as np
+import mindspore as ms
+import lightclip_ms
+from lightclip_ms.config.schema import ModelConfig
+from lightclip_ms.model.factory import create_model
+model = create_model({TINY!r})
+images = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
+eager = model.visual(ms.Tensor(images)).asnumpy()
+model.encode_image(images)
+ms.nn.Conv2d.construct = None  # nothing but the graph can run now
+print(ms.get_context("mode") == ms.PYNATIVE_MODE, np.allclose(model.encode_image(images).asnumpy(), eager, atol=1e-5))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
 
 
 def test_parameters_are_named_by_tower(model):
@@ -116,8 +168,6 @@ def test_wrong_inputs_are_refused(model, batch):
 
 
 def test_towers_must_share_the_embedding():
-    from lightclip_ms.model.lightclip import LightCLIP
-
     class Tower:
         def __init__(self, embed_dim):
             self.embed_dim = embed_dim
