@@ -18,6 +18,7 @@ _EXPORTS = {
     "create_model": "lightclip_ms.model.factory",
     "create_model_and_transforms": "lightclip_ms.model.factory",
     "load_model": "lightclip_ms.model.factory",
+    "load_exported": "lightclip_ms.export.exported",
     "get_tokenizer": "lightclip_ms.data.tokenizer",
 }
 _SUBMODULES = (
@@ -27,6 +28,7 @@ _SUBMODULES = (
     "demo",
     "encoders",
     "eval",
+    "export",
     "figures",
     "losses",
     "model",

@@ -40,14 +40,14 @@ def main() -> None:
             raise ValueError(f"{name}: {len(given)} given, {len(wanted)} needed")
     texts = args.word or args.text
     similarity.require_words(texts)
-    pictures = [pictures.central_square(images, index) for index in range(len(images))]
+    squares = [pictures.central_square(images, index) for index in range(len(images))]
     rows = []
     for label, checkpoint in zip(labels, args.checkpoint):
-        towers = command.open_embedder(checkpoint, args).towers
+        towers = command.open_checkpoint(checkpoint, args).towers
         pixels = np.stack([towers.preprocess(images.read(index)) for index in range(len(images))])
         rows.append((label, list(grad_cam.grad_cam(towers.model, pixels, towers.encode_texts(towers.tokenize(texts))))))
     below = [f"{text} [{word}]" for text, word in zip(args.text, args.word)] if args.word else args.text
-    png.save_figure(pictures.heatmap_figure(pictures, below, rows), args.out)
+    png.save_figure(pictures.heatmap_figure(squares, below, rows), args.out)
     print(args.out)
 
 

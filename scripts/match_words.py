@@ -9,6 +9,7 @@ import argparse
 from lightclip_ms.eval import command, similarity
 from lightclip_ms.eval.sets.images import open_images
 from lightclip_ms.figures import pictures, png, token_matches
+from lightclip_ms.model import weights
 from lightclip_ms.runtime.exits import main_guard
 
 
@@ -26,8 +27,8 @@ def main() -> None:
     similarity.require_words([args.text])
     images = open_images([args.image])
     picture = pictures.central_square(images, 0)
-    projection = token_matches.read_projection(command.find_checkpoint(args.checkpoint))
-    towers = command.open_embedder(args.checkpoint, args).towers
+    projection = weights.token_projection(command.find_checkpoint(args.checkpoint))
+    towers = command.open_checkpoint(args.checkpoint, args).towers
     matches, grid = token_matches.match_caption(towers, images.read(0), args.text, projection)
     png.save_figure(pictures.matching_figure(picture, args.text, matches, grid), args.out)
     for match in matches:

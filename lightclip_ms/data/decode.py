@@ -9,10 +9,14 @@ import threading
 import warnings
 
 import numpy as np
-import simplejpeg
 from PIL import Image
 
 from lightclip_ms.data.skipped import BadRecord
+
+try:
+    import simplejpeg
+except ImportError:  # a deployed model leaves every format to Pillow
+    simplejpeg = None
 
 MAX_PIXELS = 1 << 26  # a picture of 200 MB; larger ones are panoramas, scans or decompression bombs
 MIN_SIDE = 8  # pixels; smaller ones are tracking pixels and separators
@@ -40,11 +44,13 @@ class EncodedImage:
         self._data = data
         self._orientation = 1
         self._pillow = None
-        try:
-            self.height, self.width, colours, _ = simplejpeg.decode_jpeg_header(data)
-            self._plain_jpeg = colours in ("YCbCr", "Gray", "RGB")
-        except ValueError:
-            self._plain_jpeg = False
+        self._plain_jpeg = False
+        if simplejpeg is not None:
+            try:
+                self.height, self.width, colours, _ = simplejpeg.decode_jpeg_header(data)
+                self._plain_jpeg = colours in ("YCbCr", "Gray", "RGB")
+            except ValueError:
+                pass
         if not self._plain_jpeg or data.find(b"Exif\0\0", 0, _EXIF_WITHIN) >= 0:
             self._open_with_pillow()
             self.width, self.height = self._pillow.size

@@ -123,4 +123,8 @@ class TransformerBlock(nn.Cell):
         value = split_heads(self.value(y), self.heads)
         y = merge_heads(self.attention(query, key, value, bias))
         x = x + self.out(y.reshape(x.shape))
-        return x + self.contract(quick_gelu(self.expand(self.norm2(x))))
+        return x + self.mlp(self.norm2(x))
+
+    def mlp(self, x):
+        """[..., D] -> [..., D]: to 4 D and back."""
+        return self.contract(quick_gelu(self.expand(x)))

@@ -14,6 +14,8 @@ from tqdm import tqdm
 from lightclip_ms.eval.embed import Embedder
 from lightclip_ms.eval.ranks import join_ranks
 from lightclip_ms.eval.towers import CheckpointTowers
+from lightclip_ms.export.exported import load_exported
+from lightclip_ms.export.manifest import is_export
 from lightclip_ms.runtime import backend
 from lightclip_ms.runtime.files import replacing
 from lightclip_ms.runtime.versions import versions
@@ -21,7 +23,11 @@ from lightclip_ms.runtime.versions import versions
 
 def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
     """--checkpoint."""
-    parser.add_argument("--checkpoint", required=True, help="checkpoint file, or a run's folder for its newest one")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        help="checkpoint file, a run's folder for its newest one, or a folder of scripts/export.py",
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -31,19 +37,30 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=backend.DEVICES, help="default %(default)s")
 
 
-def open_embedder(checkpoint: str, args: argparse.Namespace) -> Embedder:
-    """A checkpoint as `add_run_options`' arguments say, on this process's share of the work under `msrun`."""
-    path = find_checkpoint(checkpoint)
+def open_embedder(path: str, args: argparse.Namespace) -> Embedder:
+    """A checkpoint or an exported folder as `add_run_options`' arguments say, on this process's share under `msrun`."""
+    return _embedder(load_exported(path), args) if is_export(path) else open_checkpoint(path, args)
+
+
+def open_checkpoint(path: str, args: argparse.Namespace) -> Embedder:
+    """The same for what needs the model itself: an exported folder is refused."""
+    path = find_checkpoint(path)
     backend.prepare_device(args.device)
+    return _embedder(CheckpointTowers(path), args)
+
+
+def _embedder(towers, args: argparse.Namespace) -> Embedder:
     ranks = join_ranks()
     progress = partial(tqdm, unit="batch", leave=False, disable=None if ranks.rank == 0 else True)
-    return Embedder(CheckpointTowers(path), args.batch_size, args.workers, ranks, progress)
+    return Embedder(towers, args.batch_size, args.workers, ranks, progress)
 
 
 def find_checkpoint(path: str) -> str:
-    """The file itself, or of a run's folder the newest training checkpoint, else the exported model."""
+    """The file itself, or of a run's folder the newest training checkpoint, else the model for inference."""
     if not os.path.isdir(path):
         return path
+    if is_export(path):
+        raise ValueError(f"{path}: an exported model; this needs the checkpoint it was made from, or a run's folder")
     found = sorted(Path(path).glob("checkpoints/*.safetensors")) or sorted(Path(path).glob("*.safetensors"))
     if not found:
         raise FileNotFoundError(f"{path}: no *.safetensors in this folder or its checkpoints/")

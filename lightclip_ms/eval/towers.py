@@ -3,7 +3,7 @@
 import numpy as np
 
 from lightclip_ms.data import Tokenizer
-from lightclip_ms.data.transforms import EvalTransform
+from lightclip_ms.data.eval_transform import EvalTransform
 from lightclip_ms.model.factory import load_model_and_config
 from lightclip_ms.runtime.files import sha256
 
@@ -14,7 +14,7 @@ class ModelTowers:
     Attributes:
         embed_dim, image_size: E and S; name, encoder: of the model and of its image encoder.
         preprocess(bytes) -> float32 [3, S, S], tokenize(texts) -> int32 [n, L].
-        model: the `LightCLIP`; checksum: None, the weights may change.
+        model, config: the arguments; checksum: None, the weights may change.
 
     Args:
         model: `LightCLIP`.
@@ -24,7 +24,7 @@ class ModelTowers:
     checksum = None
 
     def __init__(self, model, config):
-        self.model = model
+        self.model, self.config = model, config
         self.name, self.encoder = config.name, config.image_encoder
         self.embed_dim, self.image_size = config.embed_dim, config.image_size
         self.preprocess = EvalTransform(config.image_size)

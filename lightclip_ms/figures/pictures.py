@@ -9,8 +9,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from lightclip_ms.data.decode import EncodedImage
+from lightclip_ms.data.eval_transform import EvalTransform
 from lightclip_ms.data.skipped import BadRecord
-from lightclip_ms.data.transforms import EvalTransform
 from lightclip_ms.figures.token_matches import WordMatch
 
 DISPLAY = 320  # pixels of a picture in a figure

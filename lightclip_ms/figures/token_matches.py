@@ -7,9 +7,6 @@ from mindspore import Tensor, nn
 
 from lightclip_ms.figures.grad_cam import LastStage
 from lightclip_ms.losses.matching import match_tokens
-from lightclip_ms.model.weights import read_checkpoint
-
-PROJECTION = "objective/token.projection.projection.weight"
 
 
 class WordTokens(nn.Cell):
@@ -30,18 +27,6 @@ class WordMatch:
     word: str
     patch: tuple[int, int]
     cosine: float
-
-
-def read_projection(path: str) -> np.ndarray:
-    """The training-only map of image tokens to the text width, [D, C].
-
-    Raises:
-        ValueError: the checkpoint was exported for inference, or trained without token alignment.
-    """
-    arrays, _ = read_checkpoint(path)
-    if PROJECTION not in arrays:
-        raise ValueError(f"{path}: holds no token projection; give a training checkpoint of a run with token alignment")
-    return arrays[PROJECTION]
 
 
 def match_caption(towers, image, caption: str, projection: np.ndarray) -> tuple[list[WordMatch], int]:

@@ -5,8 +5,9 @@ import os
 from lightclip_ms.config.file import from_dict, to_dict
 from lightclip_ms.config.presets import preset
 from lightclip_ms.config.schema import ModelConfig
+from lightclip_ms.data.eval_transform import EvalTransform, eval_transform
 from lightclip_ms.data.tokenizer import Tokenizer
-from lightclip_ms.data.transforms import EvalTransform, TrainTransform, eval_transform, train_transform
+from lightclip_ms.data.transforms import TrainTransform, train_transform
 from lightclip_ms.encoders import TextTransformer, create_image_encoder
 from lightclip_ms.model.lightclip import LightCLIP
 from lightclip_ms.model.weights import load_cell, read_checkpoint, read_header

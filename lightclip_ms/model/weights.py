@@ -20,6 +20,7 @@ FORMAT = "lightclip_ms"
 VERSION = 2
 # Parts that were called otherwise in earlier versions of the format.
 _RENAMED = {1: (("mlm_heads.", "mlm.heads."), ("token_projection.", "token.projection."))}
+TOKEN_PROJECTION = "objective/token.projection.projection.weight"
 
 
 def _digest(arrays: dict[str, np.ndarray], header: str) -> str:
@@ -125,3 +126,15 @@ def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source,
         )
     for name, parameter in wanted.items():
         parameter.set_data(Tensor(given[name].astype(ms.dtype_to_nptype(parameter.dtype))))
+
+
+def token_projection(path: str | os.PathLike) -> np.ndarray:
+    """The training-only map of image tokens to the text width, [D, C].
+
+    Raises:
+        ValueError: the checkpoint is for inference only, or of a run without token alignment.
+    """
+    arrays, _ = read_checkpoint(path)
+    if TOKEN_PROJECTION not in arrays:
+        raise ValueError(f"{path}: holds no token projection; give a training checkpoint of a run with token alignment")
+    return arrays[TOKEN_PROJECTION]

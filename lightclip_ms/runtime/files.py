@@ -4,7 +4,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -72,3 +73,36 @@ def sha256(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike, may_replace: Callable[[Path], bool]) -> Iterator[Path]:
+    """Give the block an empty folder to fill; when the block ends well, that folder becomes `path`.
+
+    A folder at `path` stays as it was until then, and for good if the block raises.
+
+    Args:
+        may_replace: whether a folder that is not empty may be replaced.
+
+    Raises:
+        FileExistsError: `path` is a file, or a folder that may not be replaced; nothing was written. OSError: the disk
+            is full or the folder cannot be written.
+    """
+    path = Path(os.path.abspath(path))
+    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or may_replace(path))):
+        raise FileExistsError(f"{path}: exists and is not replaced; choose another folder or remove it")
+    aside, old = (path.with_name(f".{path.name}.{os.getpid()}.{ending}") for ending in ("tmp", "old"))
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        for file in filter(Path.is_file, aside.rglob("*")):
+            with open(file, "rb+") as written:  # data must reach the disk before the name does
+                os.fsync(written.fileno())
+        if path.exists():
+            os.replace(path, old)
+        os.replace(aside, path)
+    finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

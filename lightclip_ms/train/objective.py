@@ -8,7 +8,7 @@ from mindspore import Tensor, nn, ops
 
 from lightclip_ms import losses
 from lightclip_ms.config.loss import LossConfig
-from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD
+from lightclip_ms.data.eval_transform import IMAGE_MEAN, IMAGE_STD
 from lightclip_ms.runtime import parallel
 from lightclip_ms.train.terms.term import BatchTerm, make_terms, needed_parts
 

@@ -5,11 +5,12 @@ import pytest
 
 from lightclip_ms.config.schema import AugmentConfig, DataConfig
 from lightclip_ms.data import Tokenizer
+from lightclip_ms.data.eval_transform import eval_transform
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.tar_index import TarIndex
-from lightclip_ms.data.transforms import TrainTransform, eval_transform
+from lightclip_ms.data.transforms import TrainTransform
 from tests.data.data_files import encode, make_layout, picture, write_table, write_tar
 
 RECORDS = 2000

@@ -12,6 +12,7 @@ from scipy import stats
 from benchmarks.side_by_side import side_by_side
 from lightclip_ms.config.schema import AugmentConfig
 from lightclip_ms.data.decode import EncodedImage
+from lightclip_ms.data.eval_transform import IMAGE_MEAN, IMAGE_STD, eval_transform
 from lightclip_ms.data.image_augment import (
     Augmentation,
     Crop,
@@ -25,7 +26,7 @@ from lightclip_ms.data.image_augment import (
     resize_crop,
 )
 from lightclip_ms.data.skipped import BadRecord
-from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD, TrainTransform, eval_transform, train_transform
+from lightclip_ms.data.transforms import TrainTransform, train_transform
 from tests.data.data_files import encode, photo, picture
 
 DRAWS = 2000

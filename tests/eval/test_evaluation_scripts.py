@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from lightclip_ms.config.schema import ModelConfig
-from lightclip_ms.figures.token_matches import PROJECTION
 from lightclip_ms.model.factory import create_model
-from lightclip_ms.model.weights import cell_arrays, write_checkpoint
+from lightclip_ms.model.weights import TOKEN_PROJECTION, cell_arrays, write_checkpoint
 from lightclip_ms.runtime.launch import free_port
 from tests import ROOT
 from tests.demo.demo_folder import SETTINGS, demo_folder
@@ -43,7 +42,7 @@ def work(tmp_path_factory):
     (root / "data").symlink_to(demo_folder())
     model = create_model(MODEL)
     arrays = cell_arrays(model, "model")
-    arrays[PROJECTION] = np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32)
+    arrays[TOKEN_PROJECTION] = np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32)
     (root / "run" / "checkpoints").mkdir(parents=True)
     header = {"config": {"model": dataclasses.asdict(MODEL)}}
     write_checkpoint(root / "run" / "checkpoints" / "step_000000001.safetensors", arrays, header)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from lightclip_ms.data.transforms import EvalTransform
+from lightclip_ms.data.eval_transform import EvalTransform
 from lightclip_ms.eval import similarity
 from lightclip_ms.eval.sets.images import open_images
 from lightclip_ms.figures import curves, embedding_map, pictures, png
@@ -61,10 +61,10 @@ def test_heat_is_laid_over_the_right_corner():
 
 
 def test_figures_have_a_place_for_everything(tmp_path):
-    pictures = [Image.fromarray(picture(number)) for number in range(3)]
+    squares = [Image.fromarray(picture(number)) for number in range(3)]
     heat = np.eye(4)
     figure = pictures.heatmap_figure(
-        pictures, ["one", "two", "three"], [("CLIP", [heat] * 3), ("LightCLIP", [heat] * 3)]
+        squares, ["one", "two", "three"], [("CLIP", [heat] * 3), ("LightCLIP", [heat] * 3)]
     )
     assert len(figure.axes) == 9
     assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["picture", "CLIP", "LightCLIP"]

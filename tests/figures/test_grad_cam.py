@@ -6,8 +6,8 @@ from mindspore import Tensor, ops
 
 from lightclip_ms.encoders import create_image_encoder
 from lightclip_ms.figures import grad_cam
-from lightclip_ms.figures.token_matches import PROJECTION, match_words, read_projection
-from lightclip_ms.model.weights import write_checkpoint
+from lightclip_ms.figures.token_matches import match_words
+from lightclip_ms.model.weights import TOKEN_PROJECTION, token_projection, write_checkpoint
 
 
 def cosines(pooled, texts):
@@ -85,6 +85,6 @@ def test_words_go_to_the_patches_that_look_like_them():
 def test_an_exported_model_cannot_show_the_matching(tmp_path):
     write_checkpoint(tmp_path / "a.safetensors", {"model/x": np.zeros(3, np.float32)}, {})
     with pytest.raises(ValueError, match="a.safetensors: holds no token projection"):
-        read_projection(tmp_path / "a.safetensors")
-    write_checkpoint(tmp_path / "b.safetensors", {PROJECTION: np.ones((2, 3), np.float32)}, {})
-    assert read_projection(tmp_path / "b.safetensors").shape == (2, 3)
+        token_projection(tmp_path / "a.safetensors")
+    write_checkpoint(tmp_path / "b.safetensors", {TOKEN_PROJECTION: np.ones((2, 3), np.float32)}, {})
+    assert token_projection(tmp_path / "b.safetensors").shape == (2, 3)

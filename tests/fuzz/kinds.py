@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lightclip_ms.config.schema import AugmentConfig
+from lightclip_ms.data.eval_transform import eval_transform
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.tar_index import TarIndex
-from lightclip_ms.data.transforms import TrainTransform, eval_transform
+from lightclip_ms.data.transforms import TrainTransform
 from lightclip_ms.eval.sets.captioned import open_captions
 from lightclip_ms.eval.sets.class_order import describe_classes, match_classes
 from lightclip_ms.eval.sets.images import open_images

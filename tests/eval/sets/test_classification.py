@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lightclip_ms.data.decode import EncodedImage
-from lightclip_ms.data.transforms import EvalTransform
+from lightclip_ms.data.eval_transform import EvalTransform
 from lightclip_ms.eval.embed import Embedder
 from lightclip_ms.eval.run import evaluate_zeroshot
 from lightclip_ms.eval.sets import classification as sets
