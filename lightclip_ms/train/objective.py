@@ -169,7 +169,7 @@ class Objective(nn.Cell):
         for arrays in groups:
             for array in arrays:
                 flat += (array.astype(ms.float32).reshape(array.shape[0], -1),)
-        if self.world_size == 1 or not flat:
+        if not flat:
             return groups
         joined = self.gather(ops.concat(flat, 1))
         everyone = ()
