@@ -57,7 +57,7 @@ def warm_up(worker: Worker, task: str) -> float:
 
 
 def run_tasks(workers: dict, rounds: int, operators: bool) -> dict:
-    """Medians by task and framework, the turns alternating, after a warm-up; the first step, which compiles, stands apart."""
+    """Medians by task and framework, in alternating turns after a warm-up; the first step compiles and is separate."""
     result = {"start": {framework: worker.report for framework, worker in workers.items()}}
     for task in TASKS:
         first = {framework: warm_up(worker, task) for framework, worker in workers.items()}

@@ -1,4 +1,6 @@
-"""Bytes moved, operations and expected scaling of a training step: scripts/cost_model.py [CONFIG ...] [options] [key=value ...]
+"""Bytes moved, operations and expected scaling of a training step.
+
+scripts/cost_model.py [CONFIG ...] [options] [key=value ...]
 
 Prints Markdown tables. A model, not a measurement: see docs/scaling.md.
 """

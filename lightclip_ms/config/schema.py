@@ -119,8 +119,8 @@ class TrainConfig:
     """Recipe of paper section 4.1."""
 
     epochs: int = 32
-    batch_size: int = 512  # pairs on one card
-    accumulate: int = 1  # parts of a card's batch that are in memory one at a time, see train/accumulate.py
+    batch_size: int = 512  # pairs per rank
+    accumulate: int = 1  # parts of a rank's batch that are in memory one at a time, see train/accumulate.py
     lr: float = 5e-4
     warmup: float = 0.05  # share of all steps
     weight_decay: float = 0.1
@@ -130,9 +130,9 @@ class TrainConfig:
     clip_norm: float = 1.0  # global gradient norm
     amp_level: str = "O2"  # products and convolutions in half precision, see train/precision.py; O0: float32
     amp_dtype: str = "float16"
-    sync_batch_norm: bool = False  # statistics of all cards' batches
+    sync_batch_norm: bool = False  # statistics over the batches of all ranks
     seed: int = 0
-    log_every: int = 10  # steps between two looks at the device; stop requests are heard then too
+    log_every: int = 10  # read metrics, and check for a stop request, every this many steps
     save_minutes: float = 10.0  # between checkpoints inside an epoch; each epoch ends with one
     save_steps: int = 0  # a checkpoint every so many steps too; 0: none
     eval_epochs: int = 1  # epochs between evaluations on data.val and data.zeroshot; 0: none
@@ -176,7 +176,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     device: str = "auto"
     output_dir: str = "runs/default"
-    resume: str = "auto"  # auto: go on where output_dir's last good checkpoint is; never: refuse to
+    resume: str = "auto"  # auto: resume from the newest valid checkpoint in output_dir; never: fail if one exists
 
     def __post_init__(self):
         require(self.device in ("auto", "ascend", "gpu", "cpu"), "device", self.device, "use auto, ascend, gpu or cpu")

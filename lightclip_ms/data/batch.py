@@ -1,6 +1,6 @@
 """The training batch: which parts it has, their dtypes and shapes, and the order in which a compiled graph takes them.
 
-Legend: N pairs of this rank, S image side in pixels, L context length, M masked slots a caption.
+Legend: N pairs of this rank, S image side in pixels, L context length, M masked slots per caption.
 """
 
 from collections.abc import Mapping

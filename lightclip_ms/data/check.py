@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.skipped import BadRecord, SkipReport
+from lightclip_ms.data.workers import start_worker
 
 _COLUMNS, _ROWS = 8, 4
 _TEXT_LINES = 4
@@ -32,7 +33,7 @@ def read_all(source, limit: int, workers: int, progress) -> tuple[SkipReport, li
 
     count = len(source)
     indices = np.unique(np.linspace(0, count - 1, min(limit or count, count)).astype(np.int64)).tolist()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers, initializer=start_worker) as pool:
         for start in range(0, len(indices), _WINDOW):  # in parts: millions of futures would fill the memory
             chunk = indices[start : start + _WINDOW]
             for index, error in zip(chunk, pool.map(trouble, chunk)):

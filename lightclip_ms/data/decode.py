@@ -6,7 +6,6 @@ whatever it refuses, like every other format, goes to Pillow, which has the last
 
 import io
 import threading
-import warnings
 
 import numpy as np
 from PIL import Image
@@ -24,8 +23,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _BUFFER_SIZE = 4 << 20  # bytes; larger pictures are rare enough for memory of their own
 _LOCAL = threading.local()
 _EXIF_ORIENTATION = 0x0112
-_EXIF_WITHIN = 4096  # bytes; EXIF stands before all but a few other short headers
-warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # on broken EXIF data: common, harmless
+_EXIF_WITHIN = 4096  # bytes; EXIF comes before all but a few short headers
 
 
 class EncodedImage:

@@ -14,7 +14,6 @@ import numpy as np
 
 from lightclip_ms.data.decode import EncodedImage
 
-cv2.setNumThreads(0)  # a worker is one thread; OpenCV's own pool would only fight with the others
 _LUMA = np.array([0.299, 0.587, 0.114])
 _IDENTITY = np.eye(3, 4)
 _CROP_ATTEMPTS = 10

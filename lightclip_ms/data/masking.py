@@ -1,4 +1,4 @@
-"""Masked words for masked language modelling. Legend: N texts, L context length, M slots a text."""
+"""Masked tokens for masked language modelling. Legend: N captions, L context length, M slots per caption."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def mask_tokens(ids: np.ndarray, rng, *, vocab_size: int = 49408, mask_ratio: fl
 
     Args:
         ids: int32 `[N, L]` of a `Tokenizer` of this vocab_size.
-        rng: one numpy Generator for all texts, or a sequence of N, one a text.
+        rng: one numpy Generator for all captions, or a sequence of N, one per caption.
 
     Returns:
         masked_ids: int32 `[N, L]`.
@@ -35,7 +35,9 @@ def mask_tokens(ids: np.ndarray, rng, *, vocab_size: int = 49408, mask_ratio: fl
     count, length = ids.shape
     generators = rng if isinstance(rng, Sequence) else [rng] * count
     if len(generators) != count:
-        raise ValueError(f"{len(generators)} random generators for {count} texts: give one a text, or a single one")
+        raise ValueError(
+            f"{len(generators)} random generators for {count} captions: give one per caption, or a single one"
+        )
 
     slots = num_slots(length, mask_ratio)
     sot_id, eot_id, mask_id = vocab_size - 2, vocab_size - 1, vocab_size

@@ -1,4 +1,4 @@
-"""Which sample comes when: a pure function of the seed, the epoch and the shards, the same on every card."""
+"""Which sample comes when: a pure function of the seed, the epoch and the shards, the same on every rank."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def epoch_order(shard_sizes, seed: int, epoch: int, window: int) -> np.ndarray:
 
 
 def steps_per_epoch(num_samples: int, batch_size: int, world_size: int) -> int:
-    """Steps every card makes: what is left after whole global batches is dropped, other samples every epoch.
+    """Steps of every rank; the incomplete last global batch is dropped, and shuffling makes that other samples each epoch.
 
     Raises:
         ValueError: not one global batch.
@@ -33,13 +33,13 @@ def steps_per_epoch(num_samples: int, batch_size: int, world_size: int) -> int:
     steps = num_samples // (batch_size * world_size)
     if not steps:
         raise ValueError(
-            f"batch size {batch_size} on {world_size} card(s) needs {batch_size * world_size} samples, "
-            f"the data set has {num_samples}: use a smaller train.batch_size or fewer cards"
+            f"batch size {batch_size} on {world_size} rank(s) needs {batch_size * world_size} samples, "
+            f"the data set has {num_samples}: use a smaller train.batch_size or fewer ranks"
         )
     return steps
 
 
 def rank_batches(order: np.ndarray, batch_size: int, rank: int, world_size: int) -> np.ndarray:
-    """One card's part of an epoch, int64 [steps, batch_size]: step s holds its slice of the s-th global batch."""
+    """One rank's part of an epoch, int64 [steps, batch_size]: step s holds its slice of the s-th global batch."""
     steps = steps_per_epoch(len(order), batch_size, world_size)
     return order[: steps * world_size * batch_size].reshape(steps, world_size, batch_size)[:, rank]

@@ -14,6 +14,7 @@ from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.text_augment import TextAugment
 from lightclip_ms.data.transforms import TrainTransform
+from lightclip_ms.data.workers import start_worker
 
 _PREFETCH = 2  # batches under way while the network has one
 _CHUNK = 8  # samples that one worker takes at a time
@@ -22,14 +23,14 @@ _EARLY = 10_000  # records before which a cluster of bad ones is no reason to st
 
 
 class TrainData:
-    """A data set as training batches for one card.
+    """A data set as training batches for one rank.
 
     Everything random about a sample comes from a generator seeded by (seed, epoch, sample), and the order of an epoch
-    from (seed, epoch): workers, cards and resumption change nothing. Threads do the work, because decoding and the
+    from (seed, epoch): workers, ranks and resuming change nothing. Threads do the work, because decoding and the
     pixel operations release Python's lock, as MindSpore does while a graph runs.
 
     A bad record is counted, and another one, drawn by a generator seeded with (seed, epoch, sample) too, takes its
-    place, so that batches keep their shape and cards their step.
+    place, so that batches keep their shape and ranks their step.
 
     Args:
         config: a `DataConfig`.
@@ -96,7 +97,7 @@ class TrainData:
         """
         order = epoch_order(self._source.shard_sizes, self._seed, epoch, self._config.shuffle_window)
         batches = rank_batches(order, self._layout.batch_size, self._rank, self._world_size)[start_step:]
-        pool = ThreadPoolExecutor(self._config.workers, thread_name_prefix="lightclip-data")
+        pool = ThreadPoolExecutor(self._config.workers, "lightclip-data", initializer=start_worker)
         try:
             under_way = collections.deque()
             for indices in batches[:_PREFETCH]:

@@ -18,6 +18,7 @@ from lightclip_ms.data.decode import MIN_SIDE, EncodedImage
 from lightclip_ms.data.mindrecord import MAX_IMAGE_BYTES, write_mindrecord
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.skipped import BadRecord, SkipReport
+from lightclip_ms.data.workers import start_worker
 from lightclip_ms.runtime.files import sha256, write_json
 
 MANIFEST = "manifest.json"
@@ -88,6 +89,7 @@ def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
 
 
 def _start_worker() -> None:
+    start_worker()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end at once on Ctrl-C, without a trace
     logging.getLogger("lightclip_ms.data").setLevel(logging.ERROR)  # the report of the whole names what was dropped
 

@@ -84,7 +84,7 @@ class Table:
         )
 
     def rows(self, report: SkipReport) -> Iterator[Row]:
-        """All rows as wide as the header; of any other, only its first line is passed over."""
+        """All rows as wide as the header; of any other, only its first line is skipped."""
         with open(self.path, "rb") as file:
             start, line = self._first, self._first_line
             while True:
@@ -141,7 +141,7 @@ class Table:
         return _Record(self._lenient(line.replace("\r", " ")), first, first, 1, notes + (STRAY_QUOTE,))
 
     def _several_lines(self, file, text: str, line: str) -> tuple[list[str], int, tuple[str, ...]] | None:
-        """Fields of a record whose quoted field goes on in the next lines, and how many lines it has.
+        """Fields of a record whose quoted field continues in the next lines, and how many lines it has.
 
         None if the quote never closes, or if the next lines are records: then the quote is a stray one.
         """

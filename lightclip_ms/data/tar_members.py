@@ -160,7 +160,7 @@ def _pax_records(data: bytes) -> dict[str, str]:
 
 
 def _after_sparse_map(read, block: bytes, at: int) -> int:
-    """Where the data of an old GNU sparse member begin: its map may go on in blocks of its own."""
+    """Where the data of an old GNU sparse member begin: its map may continue in further blocks."""
     more = block[482]
     for _ in range(_MAX_SPARSE_BLOCKS):
         if not more:

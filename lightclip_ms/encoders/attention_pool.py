@@ -8,7 +8,7 @@ from lightclip_ms.encoders.layers import HEAD_CHANNELS, dense
 
 
 class AttentionPool(nn.Cell):
-    """The mean token asks, the mean and all tokens answer: [N, P, D] -> [N, E].
+    """The mean token is the only query; keys and values are the mean and all tokens: [N, P, D] -> [N, E].
 
     Only the mean token's output is ever used, so it is the only query, in training too.
 

@@ -13,8 +13,8 @@ from lightclip_ms.encoders import attention
 def _column_sums(x):
     """[M, D] -> [D] by a product, 2 to 5 times as fast as `ReduceSum`.
 
-    The halves, doubled afterwards, make the result a tensor of its own: `AllReduce` got zeros of the reshaped product in
-    a process's first step.
+    Halves, doubled afterwards, make the result a tensor of its own: of the reshaped product itself, `AllReduce` read
+    zeros in a process's first step.
     """
     halves = ops.full((1, x.shape[0]), 0.5, dtype=mstype.float32)
     return 2 * ops.MatMul()(halves, x).reshape(-1)

@@ -113,12 +113,12 @@ class TransformerBlock(nn.Cell):
             [N, L, D], with `pick` [N, M, D].
         """
         y = self.norm1(x).reshape(-1, bias.shape[-1], x.shape[-1])
-        asking = y
+        queried = y
         if pick is not None:
             pick = pick.astype(x.dtype)
-            x, asking = ops.BatchMatMul()(pick, x), ops.BatchMatMul()(pick.astype(y.dtype), y)
+            x, queried = ops.BatchMatMul()(pick, x), ops.BatchMatMul()(pick.astype(y.dtype), y)
             bias = ops.matmul(pick, bias.reshape(bias.shape[2:])).expand_dims(1)  # [N, 1, M, L]
-        query = split_heads(self.query(asking), self.heads)
+        query = split_heads(self.query(queried), self.heads)
         key = split_heads(self.key(y), self.heads)
         value = split_heads(self.value(y), self.heads)
         y = merge_heads(self.attention(query, key, value, bias))

@@ -1,4 +1,4 @@
-"""CLIP's text transformer in four stages, pooled where the end-of-text token first stands."""
+"""CLIP's text transformer in four stages, pooled at the first end-of-text token."""
 
 import mindspore.nn as nn
 import mindspore.ops as ops

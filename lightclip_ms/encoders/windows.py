@@ -19,7 +19,7 @@ def merge_order(order: np.ndarray, size: int) -> np.ndarray:
         size: S.
 
     Returns:
-        int [S * S]; each token's four stand together, down before right, as in Swin's patch merging.
+        int [S * S]; each token's four neighbours are adjacent, down before right, as in Swin's patch merging.
     """
     row, column = np.divmod(order, size // 2)
     corners = [(2 * row + down) * size + 2 * column + right for right in (0, 1) for down in (0, 1)]

@@ -1,4 +1,4 @@
-"""Embeddings of many images or texts in batches of one shape, on one card or several with the same result.
+"""Embeddings of many images or texts in batches of one shape, on one rank or several with the same result.
 
 Legend: N items, B batch size, E embedding size.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightclip_ms.data.skipped import BadRecord, SkipReport
+from lightclip_ms.data.workers import start_worker
 from lightclip_ms.eval.ranks import Ranks
 
 _PREFETCHED = 3  # batches decoded ahead of the network
@@ -62,7 +63,7 @@ class Embedder:
 
     @property
     def world_size(self) -> int:
-        """How many cards share the work."""
+        """How many ranks share the work."""
         return self._ranks.world_size
 
     @property
@@ -81,13 +82,13 @@ class Embedder:
                 report.add(error.reason, images.key(index), error.detail)
                 return np.zeros((3, self.towers.image_size, self.towers.image_size), np.float32), False
 
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self._workers, initializer=start_worker) as pool:
             batches = self._load_batches(pool, load, len(images))
             features, valid, per_second = self._run(batches, self.towers.encode_images, len(images), "images")
         if not valid.any():
             raise ValueError(f"none of {len(images)} images can be read; first: {report.summary()}")
         kept, lost = np.flatnonzero(valid), np.flatnonzero(~valid)
-        # The reasons are in each card's log; this line is the same on all of them.
+        # The reasons are in each rank's log; this line is the same on every rank.
         skipped = f"{len(lost)} of {len(images)} images, e.g. {images.key(int(lost[0]))}" if len(lost) else ""
         return Embedded(features[kept], kept, len(images), per_second, skipped)
 
@@ -102,7 +103,7 @@ class Embedder:
         return Embedded(features, np.arange(len(texts)), len(texts), per_second)
 
     def _chunks(self, count: int) -> list[range]:
-        """This card's batches. The cut into batches is the same for any number of ranks, so no sum changes."""
+        """This rank's batches. They are the same for any number of ranks, so no sum changes."""
         starts = range(0, count, self.batch_size)
         chunks = [range(start, min(start + self.batch_size, count)) for start in starts]
         return chunks[self._ranks.rank :: self._ranks.world_size]
@@ -118,9 +119,9 @@ class Embedder:
             yield _stack(waiting.popleft())
 
     def _run(self, batches, encode, count: int, what: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """All cards' batches in order: features [N, E], whether each was readable, bool [N], and items per second."""
+        """The batches of all ranks in order: features [N, E], whether each was readable, bool [N], and items per second."""
         size, world_size = self.batch_size, self._ranks.world_size
-        rounds = -(-(-(-count // size)) // world_size)  # batches a card, the last may be missing on some
+        rounds = -(-(-(-count // size)) // world_size)  # batches per rank; the last may be missing on some
         rows = np.zeros((rounds, size, self.towers.embed_dim + 1), np.float32)  # the last column: 1 for a readable item
         ends = [time.monotonic()]
         for row, (batch, valid) in zip(rows, self._progress(batches, total=len(self._chunks(count)), desc=what)):

@@ -17,7 +17,7 @@ class Ranks:
 
 
 def join_ranks() -> Ranks:
-    """The cards of the job that `msrun` started; one card without it."""
+    """The ranks of the job that `msrun` started; a single one without it."""
     if "MS_ROLE" not in os.environ:
         return Ranks()
     from mindspore import Tensor

@@ -1,4 +1,4 @@
-"""One data set, one result: embed, score, and say how it was done."""
+"""One data set, one result: embed it, score it, record how."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ class EmbeddedCaptions:
 
 
 def embed_captions(embedder: Embedder, dataset) -> EmbeddedCaptions:
-    """Embed a caption set (`caption_sets.py`); an image that cannot be read is left out together with its captions."""
+    """Embed a caption set (`sets/captioned.py`); an image that cannot be read is left out together with its captions."""
     images = embedder.images(dataset)
     rows = np.full(len(dataset), -1)
     rows[images.kept] = np.arange(len(images.kept))

@@ -1,4 +1,4 @@
-"""Answers about single pictures: which of some texts fits, and which pictures of a folder fit a text."""
+"""Answers about single pictures: which of some texts fits, and which pictures of a folder fit a query."""
 
 import numpy as np
 

@@ -13,7 +13,7 @@ from lightclip_ms.eval.embed import Embedded, Embedder
 def embed_prompts(embedder: Embedder, prompts: list[str]) -> Embedded:
     """`embedder.texts(prompts)`, from the user's cache folder if this checkpoint embedded the same prompts before.
 
-    `per_second` is None if nothing was computed. Several cards, whose caches need not agree, and a model in memory
+    `per_second` is None if nothing was computed. Several ranks, whose caches need not agree, and a model in memory
     always compute.
     """
     if embedder.world_size > 1 or embedder.towers.checksum is None:

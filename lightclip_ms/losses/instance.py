@@ -1,6 +1,6 @@
 """Progressive softened instance-level alignment, Eq. 2-9.
 
-N rows on this card, G columns on all cards, E embedding size.
+N rows of this rank, G columns of all ranks, E embedding size.
 """
 
 import mindspore as ms
@@ -53,15 +53,15 @@ def soft_targets(logits, phase, delta=0.2, offset=0, source="logits"):
 
 
 def instance_loss(image, text, logit_scale, phase, delta=0.2, all_image=None, all_text=None, offset=0, source="logits"):
-    """Mean of the image-to-text and text-to-image cross-entropies over this card's N rows (Eq. 2-5).
+    """Mean of the image-to-text and text-to-image cross-entropies over this rank's N rows (Eq. 2-5).
 
-    The mean over cards of this loss is the loss of one card with the whole batch.
+    The mean of this loss over ranks is the loss of one rank with the whole batch.
 
     Args:
         image, text: features of the pairs [N, E]; normalised here.
         logit_scale: 1 / temperature, a scalar tensor (already exponentiated) or a number.
         phase, delta, offset, source: see `soft_targets`.
-        all_image, all_text: the same features of all cards [G, E], rank after rank; default: this card's.
+        all_image, all_text: the same features of all ranks [G, E], rank after rank; default: this rank's.
 
     Returns:
         float32 scalar (float64 for float64 features).
@@ -74,7 +74,7 @@ def instance_loss(image, text, logit_scale, phase, delta=0.2, all_image=None, al
     if image.shape != text.shape or all_image.shape != all_text.shape:
         raise ValueError(
             f"image and text features come in pairs, got {image.shape} and {text.shape}, "
-            f"{all_image.shape} and {all_text.shape} of all cards"
+            f"{all_image.shape} and {all_text.shape} of all ranks"
         )
     image, text = l2_normalize(promote(image)), l2_normalize(promote(text))
     all_image, all_text = l2_normalize(promote(all_image)), l2_normalize(promote(all_text))

@@ -1,4 +1,4 @@
-"""Masked language modelling, one head of Eq. 14-15. N texts on this card, M mask slots a text, V vocabulary."""
+"""Masked language modelling, one head of Eq. 14-15. N captions of this rank, M mask slots per caption, V vocabulary."""
 
 import math
 
@@ -30,7 +30,7 @@ def mlm_loss(logits, labels, weights):
         weights: [R], 1 for a real slot and 0 for an unused one.
 
     Returns:
-        float32 scalar (float64 for float64 logits). Over cards: multiply by `rank_weight` of the real slots.
+        float32 scalar (float64 for float64 logits). Over ranks: multiply by `rank_weight` of the real slots.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -45,12 +45,12 @@ def mlm_loss(logits, labels, weights):
     return ops.sum((log_sum_exp(scores) - labelled) * weights) / ops.maximum(ops.sum(weights), 1)
 
 
-def rank_weight(count, total, cards):
-    """Factor that makes the mean over cards of per-card means the mean over all samples: cards * count / total.
+def rank_weight(count, total, ranks):
+    """Factor that makes the mean over ranks of per-rank means the mean over all samples: ranks * count / total.
 
     Args:
-        count: what this card's mean divided by (real slots, texts with a word, ...), scalar tensor.
-        total: the sum of `count` over all cards, scalar tensor.
-        cards: their number.
+        count: what this rank's mean divided by (real slots, captions with a token, ...), scalar tensor.
+        total: the sum of `count` over all ranks, scalar tensor.
+        ranks: their number.
     """
-    return cards * count / ops.maximum(total, 1)
+    return ranks * count / ops.maximum(total, 1)

@@ -1,6 +1,6 @@
 """Relaxed token-level alignment of paired image and text, Eq. 10-13.
 
-N pairs on this card, P image tokens, L text positions, D width.
+N pairs of this rank, P image tokens, L text positions, D width.
 """
 
 import mindspore as ms
@@ -26,7 +26,7 @@ def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample", 
         text_tokens: [N, L, D].
         valid: bool [N, L], the words. A text without words adds 0 and no gradient.
         normalizer: "sample": mean over texts with a word of (matched cost / matches); "image_tokens": sum / (N * P),
-            Eq. 13 as printed; "pairs": sum / all matches. Over cards: see `token_alignment_count`.
+            Eq. 13 as printed; "pairs": sum / all matches. Over ranks: see `token_alignment_count`.
 
     Returns:
         float32 scalar (float64 for float64 tokens). NaN if a pair could not be matched; `take_matching_error` says why.

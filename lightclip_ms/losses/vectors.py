@@ -3,7 +3,7 @@
 import mindspore as ms
 from mindspore import Tensor, ops
 
-EXCLUDED = 1e30  # subtracted from a score, it stands for -inf: the same softmax, and no NaN from inf - inf
+EXCLUDED = 1e30  # subtracted from a score, in place of -inf: the same softmax, and no NaN from inf - inf
 _TINY = 1e-24  # squared norms below it (norm 1e-12) count as zero
 
 

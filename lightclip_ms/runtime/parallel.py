@@ -1,7 +1,7 @@
-"""Data parallelism: the only owner of collectives. With one card every function is the identity.
+"""Data parallelism: the only owner of collectives. With one rank every function is the identity.
 
-W cards, N pairs on a card, G = W * N. The convention everywhere: a card's loss is scaled so that the *mean over
-cards* of losses and gradients is that of one card with the whole batch.
+W ranks, N pairs per rank, G = W * N. The convention everywhere: a rank's loss is scaled so that the *mean over ranks* of
+losses and gradients is that of one rank with the whole batch.
 """
 
 import os
@@ -31,7 +31,7 @@ def init() -> tuple[int, int]:
 
 
 class Gather(nn.Cell):
-    """Rows of every card in rank order, `[N, D] -> [G, D]`; the gradient of a row is summed over all cards.
+    """Rows of every rank in rank order, `[N, D] -> [G, D]`; the gradient of a row is summed over all ranks.
 
     `AllGather` differentiates into `ReduceScatter`, which has no CPU kernel: there the backward pass is an
     `AllReduce` and a slice, the same sum.
@@ -66,12 +66,12 @@ def make_gather(rank: int, world_size: int) -> Gather:
 
 
 def make_grad_reducer(parameters, world_size: int):
-    """MindSpore's own mean of gradients over cards, fused by the executor into `FUSION_MEGABYTES` buckets."""
+    """MindSpore's own mean of gradients over ranks, fused by the executor into `FUSION_MEGABYTES` buckets."""
     return nn.DistributedGradReducer(parameters) if world_size > 1 else nn.Identity()
 
 
 class Sum(nn.Cell):
-    """Sum of one small tensor over all cards."""
+    """Sum of one small tensor over all ranks."""
 
     def __init__(self, world_size: int):
         super().__init__()
@@ -83,13 +83,13 @@ class Sum(nn.Cell):
 
 
 def wait_for_all(world_size: int) -> None:
-    """Return when every card has come here."""
+    """Barrier over all ranks."""
     if world_size > 1:
         Sum(world_size)(ms.Tensor([1.0], ms.float32)).asnumpy()
 
 
 def gather_number(value: float, world_size: int) -> list[float]:
-    """A float32 number of every card, in rank order."""
+    """A float32 number of every rank, in rank order."""
     return make_gather(0, world_size)(ms.Tensor([[value]], ms.float32)).asnumpy()[:, 0].tolist()
 
 
@@ -103,7 +103,7 @@ class _FromFirst(nn.Cell):
 
 
 def copy_from_first(parameters, world_size: int) -> None:
-    """Set float32 parameters of every card to those of card 0, in one transfer."""
+    """Set float32 parameters of every rank to those of rank 0, in one transfer."""
     if world_size == 1 or not parameters:
         return
     own = np.concatenate([parameter.asnumpy().reshape(-1) for parameter in parameters])

@@ -43,7 +43,9 @@ class Evaluation:
             return {}
         ranks = join_ranks()
         statistics = [parameter for parameter in model.get_parameters() if not parameter.requires_grad]
-        parallel.copy_from_first(statistics, ranks.world_size)  # batch norm's; card 0's are those of the checkpoint
+        parallel.copy_from_first(
+            statistics, ranks.world_size
+        )  # batch norm: use rank 0's on every rank, because those are saved
         training = model.training
         model.set_train(False)
         embedder = Embedder(ModelTowers(model, self._model_config), BATCH_SIZE, self._workers, ranks)

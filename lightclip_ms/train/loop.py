@@ -156,7 +156,7 @@ class Trainer:
             yield batch
 
     def _read_metrics(self) -> None:
-        """Wait for the device, log the steps since the last look, and act on what they say."""
+        """Wait for the device, log the steps since the last read, and act on them."""
         records = []
         for metrics, record, index in self._pending:
             values = dict(zip(self.step.metrics, metrics.asnumpy().tolist()))
@@ -178,7 +178,7 @@ class Trainer:
         if stop:
             self._save(records[-1]["epoch"])
             parallel.wait_for_all(self.world_size)  # the launcher ends all ranks when the first one leaves
-            raise Stopped(f"{STOPPED_PREFIX} after step {self.global_step}; the same command goes on from there")
+            raise Stopped(f"{STOPPED_PREFIX} after step {self.global_step}; the same command resumes from there")
         if (
             train.save_steps and self.global_step % train.save_steps == 0
         ) or time.monotonic() - self._last_save > 60 * train.save_minutes:

@@ -17,7 +17,7 @@ class Rate:
     """Rate, share of time spent waiting for data, and time left; the first step, which compiles, is left out.
 
     Args:
-        images_per_step: pairs of all cards together.
+        images_per_step: pairs of all ranks together.
         total_steps: of the whole run.
     """
 
@@ -49,7 +49,7 @@ class Rate:
 
 
 def memory() -> dict:
-    """{"memory_mb"}: the most this process held so far; on a card {"device_memory_mb"} too, the most its tensors took."""
+    """{"memory_mb"}: peak of this process; on an accelerator {"device_memory_mb"} too: peak of its tensors."""
     used = {"memory_mb": round(peak_megabytes())}
     if ms.get_context("device_target") != "CPU":
         used["device_memory_mb"] = round(ms.runtime.max_memory_allocated() / 1e6)

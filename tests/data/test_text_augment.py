@@ -25,7 +25,10 @@ SYNSETS = {
     "adj": {"00000021": ["red", "ruddy(p)", "crimson(a)"], "00000022": ["big", "large"]},
     "adv": {"00000031": ["quickly", "rapidly"]},
 }
-COUNTS = "red%1:07:00:: 1 6\nred%3:00:01:: 1 43\ndog%1:05:00:: 1 42\ndog%2:38:00:: 1 3\nchase%2:38:00:: 1 9\nchase%1:04:00:: 1 2\n"
+COUNTS = (
+    "red%1:07:00:: 1 6\nred%3:00:01:: 1 43\ndog%1:05:00:: 1 42\n"
+    "dog%2:38:00:: 1 3\nchase%2:38:00:: 1 9\nchase%1:04:00:: 1 2\n"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,32 @@ def test_import_prints_nothing_loads_no_mindspore_and_leaves_no_files(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+USES_ROOMS = """
+import importlib, os, pkgutil, signal, warnings
+import cv2
+
+def state():
+    ours = [entry for entry in warnings.filters if "PIL" in str(entry)]
+    return cv2.getNumThreads(), ours, signal.getsignal(signal.SIGTERM), os.getcwd()
+
+before, environ = state(), dict(os.environ)
+import lightclip_ms
+names = [module.name for module in pkgutil.walk_packages(lightclip_ms.__path__, "lightclip_ms.")]
+names = [name for name in names if name.split(".")[1] in ("config", "data", "demo") and "__main__" not in name]
+for name in names:
+    importlib.import_module(name)
+assert state() == before, (state(), before)
+changed = {key for key in os.environ if os.environ[key] != environ.get(key)}
+print(len(names) > 20, sorted(changed - {"ONEDNN_MAX_CPU_ISA", "GLOG_v", "MS_OM_PATH"}))
+"""
+
+
+def test_importing_leaves_the_settings_of_the_users_program_alone(tmp_path):
+    """Only the environment variables of `prepare_environment` change."""
+    done = run(USES_ROOMS, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "True []\n"), done.stderr
+
+
 def test_a_model_used_at_module_level_prints_nothing_at_exit(tmp_path):
     code = (
         "import lightclip_ms; from lightclip_ms.config.schema import ModelConfig\n"

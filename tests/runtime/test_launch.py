@@ -85,7 +85,7 @@ def test_a_failing_rank_ends_the_job_within_30_seconds_and_is_shown(tmp_path):
 
 
 def test_two_nodes_on_one_machine_form_one_job(tmp_path):
-    """As in docs/training.md: msrun starts its scheduler where MASTER_ADDR is the machine's own, which 0.0.0.0 is not."""
+    """As in docs/training.md: msrun starts its scheduler where MASTER_ADDR is the machine's own; 0.0.0.0 is not."""
     script = PREAMBLE + "print('numbers', parallel.gather_number(rank + 0.5, world_size), flush=True)\n"
     port = str(launch.free_port())
     nodes = [

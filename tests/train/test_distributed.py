@@ -123,7 +123,7 @@ def test_every_card_gets_the_parameters_of_the_first(results):
 
 
 def test_a_step_has_five_collectives_after_fusion(out):
-    """One gather of both features; sums of their gradient, of the losses' counts, of all weights' gradients, of metrics."""
+    """A gather of both features; sums of its gradient, of the losses' counts, of the gradients, of the metrics."""
     graphs = [
         collections.Counter(
             re.findall(r" = (?:PrimFunc_)?(AllGather|AllReduce|ReduceScatter|Broadcast)\(", path.read_text())

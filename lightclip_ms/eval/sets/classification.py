@@ -1,9 +1,9 @@
 """The test split of each classification set of the paper, from its official archive's layout on disk.
 
-MindSpore's own classes are streams without file names, so a damaged picture cannot be counted and named; they know no
-test split of SUN397 and Caltech-101, and no Pets, DTD and FER-2013 at all. So the readers are our own, CIFAR's of the
-binary version (no pickles), and the tests compare with MindSpore's where that reads the test split. Each reader takes
-the folder of one set and returns a labelled set (`labelled.py`).
+MindSpore's own classes are streams without file names, so a damaged picture cannot be counted and named. They know no
+test split of SUN397 and Caltech-101, and no Pets, DTD and FER-2013 at all. The readers here read CIFAR's binary version
+(no pickles), and the tests compare them with MindSpore's where that reads the test split. Each reader takes the folder of
+one set and returns a labelled set (`labelled.py`).
 """
 
 import collections
