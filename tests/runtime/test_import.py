@@ -35,7 +35,7 @@ def state():
 before, environ = state(), dict(os.environ)
 import lightclip_ms
 names = [module.name for module in pkgutil.walk_packages(lightclip_ms.__path__, "lightclip_ms.")]
-names = [name for name in names if name.split(".")[1] in ("config", "data", "demo") and "__main__" not in name]
+names = [name for name in names if name.split(".")[1] in ("config", "data") and "__main__" not in name]
 for name in names:
     importlib.import_module(name)
 assert state() == before, (state(), before)
