@@ -1,7 +1,7 @@
 """LightCLIP for MindSpore: lightweight vision-language models, trained and evaluated.
 
-Importing this package prepares the process (see `runtime.backend`) and registers the terms of the objective. MindSpore is
-loaded by the first attribute that needs it, so `import lightclip_ms` is fast and silent.
+Importing this package prepares the process (see `runtime.backend`) and registers the terms of the objective.
+MindSpore is loaded by the first attribute that needs it, so `import lightclip_ms` is fast and silent.
 """
 
 import importlib

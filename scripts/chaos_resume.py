@@ -2,10 +2,10 @@
 
 scripts/chaos_resume.py [--workers 1 2] [--kills 10] [--keep FOLDER]
 
-Every process of the launch command is killed with SIGKILL at a random step, every third time while a checkpoint is being
-written, and the same command goes on; every fourth time it is first killed once more while it loads data and compiles. A
-table tells for each kill which steps the continuation made and whether their loss terms are those of the untouched run. In
-the end so must be every array of the last checkpoint, bit for bit. Exit code 1 if anything differs.
+Every process of the launch command is killed with SIGKILL at a random step, every third time while a checkpoint is
+being written, and the same command goes on; every fourth time it is first killed once more while it loads data and
+compiles. A table tells for each kill which steps the continuation made and whether their loss terms are those of the
+untouched run. In the end so must be every array of the last checkpoint, bit for bit. Exit code 1 if anything differs.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 """The paper's Tables 1 to 3 for one checkpoint: every data set found under --data-root.
 
 Writes report.md, report.json and report.csv into --out after each set, beside the paper's numbers for the same image
-encoder. Data sets that are absent are listed with where to put them. Under msrun the ranks share the work; the result is
-the same.
+encoder. Data sets that are absent are listed with where to put them. Under msrun the ranks share the work; the result
+is the same.
 """
 
 import argparse

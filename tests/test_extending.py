@@ -32,17 +32,18 @@ from lightclip_ms.train.terms.term import needed_parts
 folder = {folder!r}
 dataset, names = classification.open_set("garden", classification.locate("garden", folder))
 print("garden", len(dataset), names)
-overrides = ["data.format=folder", f"data.train={{folder}}/pairs", "model.image_encoder=patch_mean", "model.image_size=64",
-             "model.vocab_size=600", "model.text_width=16", "model.text_heads=2", "model.text_layers=4", "model.embed_dim=8",
-             "loss.uniformity_weight=0.1", "loss.token_weight=0", "loss.mlm_weight=0", "train.batch_size=2",
-             "train.amp_level=O0", "device=cpu"]
+overrides = ["data.format=folder", f"data.train={{folder}}/pairs", "device=cpu", "train.batch_size=2", "train.amp_level=O0"]
+overrides += ["model.image_encoder=patch_mean", "model.image_size=64", "model.vocab_size=600", "model.embed_dim=8"]
+overrides += ["model.text_width=16", "model.text_heads=2", "model.text_layers=4"]
+overrides += ["loss.uniformity_weight=0.1", "loss.token_weight=0", "loss.mlm_weight=0"]
 config = load_config({base!r}, overrides)
 backend.prepare_device("cpu")
 layout = make_layout(config, needed_parts(config.loss))
 data = TrainData(config.data, Tokenizer(77, 600), layout)
 batch = next(data.epoch(0))
 step = TrainStep(Objective(lightclip_ms.create_model(config.model), config.loss), config.train)
-values = step(Tensor(0, ms.int32), Tensor(1e-3, ms.float32), Tensor(0.0, ms.float32), *map(Tensor, layout.arrays(batch)))
+arrays = map(Tensor, layout.arrays(batch))
+values = step(Tensor(0, ms.int32), Tensor(1e-3, ms.float32), Tensor(0.0, ms.float32), *arrays)
 print(config.model.name, dict(zip(step.metrics, values.asnumpy().round(3).tolist())))
 """
 

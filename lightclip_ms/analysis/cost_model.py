@@ -1,7 +1,7 @@
 """What a training step costs a card: a model, not a measurement. N pairs on a card, W cards, G = N W, E embedding size.
 
-Floating-point operations are those of matrix products and convolutions, counted from the graph (elementwise work is left
-out: it is bound by memory). Bytes are those that leave a card, counted from the shapes of what `parallel` sends.
+Floating-point operations are those of matrix products and convolutions, counted from the graph (elementwise work is
+left out: it is bound by memory). Bytes are those that leave a card, counted from the shapes of what `parallel` sends.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The `loss` section: a registry of the objective's terms with their weights and keys, and the values of one run.
 
-Terms register themselves (`train/terms/__init__.py`); this file knows none of them. So a new term needs no change here, and
-a configuration is checked without loading MindSpore.
+Terms register themselves (`train/terms/__init__.py`); this file knows none of them. So a new term needs no change
+here, and a configuration is checked without loading MindSpore.
 """
 
 from collections.abc import Callable

@@ -62,7 +62,7 @@ def starting_point(model: dict) -> ModelConfig:
 
 
 def check_name(model: dict) -> None:
-    """Refuse a `model` section whose name and encoder contradict each other; name it after its encoder if it has no name.
+    """Refuse a `model` section whose name and encoder contradict each other; one without a name gets its encoder's.
 
     The name picks a preset and the other keys override it, but an encoder is what a name stands for.
 

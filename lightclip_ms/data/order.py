@@ -25,7 +25,7 @@ def epoch_order(shard_sizes, seed: int, epoch: int, window: int) -> np.ndarray:
 
 
 def steps_per_epoch(num_samples: int, batch_size: int, world_size: int) -> int:
-    """Steps of every rank; the incomplete last global batch is dropped, and shuffling makes that other samples each epoch.
+    """Steps of every rank; the incomplete last global batch is dropped, shuffling makes it others each epoch.
 
     Raises:
         ValueError: not one global batch.

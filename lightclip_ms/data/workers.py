@@ -1,4 +1,4 @@
-"""Settings of the threads and processes that decode and augment pictures. They are process-wide, so importing sets none."""
+"""Settings of the threads and processes that decode and augment: process-wide, so no import makes them."""
 
 import warnings
 

@@ -1,7 +1,7 @@
 """The contract of an image encoder: what the model, the terms of the objective, evaluation and the figures rely on.
 
-Legend: N batch, H = W image side, P_s tokens of stage s, P tokens of the last stage (a square grid in raster order), C_s
-channels of stage s, E embedding size.
+Legend: N batch, H = W image side, P_s tokens of stage s, P tokens of the last stage (a square grid in raster order),
+C_s channels of stage s, E embedding size.
 """
 
 import mindspore.nn as nn

@@ -119,7 +119,7 @@ class Embedder:
             yield _stack(waiting.popleft())
 
     def _run(self, batches, encode, count: int, what: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """The batches of all ranks in order: features [N, E], whether each was readable, bool [N], and items per second."""
+        """The batches of all ranks in order: features [N, E], whether each was readable [N], items per second."""
         size, world_size = self.batch_size, self._ranks.world_size
         rounds = -(-(-(-count // size)) // world_size)  # batches per rank; the last may be missing on some
         rows = np.zeros((rounds, size, self.towers.embed_dim + 1), np.float32)  # the last column: 1 for a readable item

@@ -43,7 +43,7 @@ class EmbeddedCaptions:
 
 
 def embed_captions(embedder: Embedder, dataset) -> EmbeddedCaptions:
-    """Embed a caption set (`sets/captioned.py`); an image that cannot be read is left out together with its captions."""
+    """Embed a caption set (`sets/captioned.py`); an unreadable image is left out together with its captions."""
     images = embedder.images(dataset)
     rows = np.full(len(dataset), -1)
     rows[images.kept] = np.arange(len(images.kept))

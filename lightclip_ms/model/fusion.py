@@ -1,7 +1,7 @@
 """Parts that only training needs: token projection, image-to-text fusion, vocabulary heads (paper section 3.4).
 
-Legend: N batch, L text positions, M masked slots, R rows of all slots that get logits, P image tokens, C image channels,
-D text width, V vocabulary, H heads.
+Legend: N batch, L text positions, M masked slots, R rows of all slots that get logits, P image tokens, C image
+channels, D text width, V vocabulary, H heads.
 """
 
 import mindspore.nn as nn
@@ -73,7 +73,8 @@ class CrossAttention(nn.Cell):
 class MaskedLanguageHeads(nn.Cell):
     """Token logits at the masked slots: from the text alone (Eq. 14), and fused with image stages 2 and 3 (Eq. 15).
 
-    The fused branch does not feed back into the text encoder, so the masked slots are gathered first: only they are queries.
+    The fused branch does not feed back into the text encoder, so the masked slots are gathered first: only they are
+    queries.
 
     Args:
         stage_channels: channels of the image encoder's four stages.

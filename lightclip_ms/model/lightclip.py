@@ -11,7 +11,8 @@ from mindspore import dtype as mstype
 
 from lightclip_ms.data.tokenizer import check_ids
 
-# Each combination has a compiled graph of its own, so there are few: lengths besides the context length, and batch sizes.
+# Each combination has a compiled graph of its own, so there are few: lengths besides the context length, and batch
+# sizes.
 TEXT_LENGTHS = (16, 32, 48)
 BATCH_SIZES = (1, 4, 16, 64)
 

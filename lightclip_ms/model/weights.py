@@ -1,7 +1,8 @@
-"""Weights on disk: one safetensors file per checkpoint, with a digest over everything it holds, and how Cells load them.
+"""Weights on disk: one safetensors file per checkpoint with a digest over all of it, and how Cells load them.
 
-Names are `model/...` (what inference needs), `objective/...` (training-only parts) and `update/...` (moments, loss scale).
-MindSpore's own checkpoints are deleted before they are rewritten, and load with flipped bits unless a check is asked for.
+Names are `model/...` (what inference needs), `objective/...` (training-only parts) and `update/...` (moments, loss
+scale). MindSpore's own checkpoints are deleted before they are rewritten, and load with flipped bits unless a check
+is asked for.
 """
 
 import hashlib
@@ -98,7 +99,7 @@ def _check_metadata(metadata: dict[str, str], path) -> dict[str, str]:
 
 
 def cell_arrays(cell: nn.Cell, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """Copies of a Cell's parameters by their place in it, as `prefix/name`, except names that start with one of `skip`."""
+    """Copies of a Cell's parameters as `prefix/place in it`, except those whose place starts with one of `skip`."""
     return {
         f"{prefix}/{name}": parameter.asnumpy().copy()
         for name, parameter in cell.parameters_and_names()

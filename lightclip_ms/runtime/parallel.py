@@ -1,7 +1,7 @@
 """Data parallelism: the only owner of collectives. With one rank every function is the identity.
 
-W ranks, N pairs per rank, G = W * N. The convention everywhere: a rank's loss is scaled so that the *mean over ranks* of
-losses and gradients is that of one rank with the whole batch.
+W ranks, N pairs per rank, G = W * N. The convention everywhere: a rank's loss is scaled so that the *mean over ranks*
+of losses and gradients is that of one rank with the whole batch.
 """
 
 import os

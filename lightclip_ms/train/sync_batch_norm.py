@@ -9,8 +9,9 @@ from lightclip_ms.runtime import parallel
 class ReducedBatchNorm(nn.Cell):
     """`nn.BatchNorm2d` over the batches of all cards, from `AllReduce` of mean and mean square.
 
-    For devices without a kernel of `nn.SyncBatchNorm`. It has the parameters of the norm it replaces, under their names.
-    The gradient of the reduction is the sum over cards, so statistics are differentiated through on every card.
+    For devices without a kernel of `nn.SyncBatchNorm`. It has the parameters of the norm it replaces, under their
+    names. The gradient of the reduction is the sum over cards, so statistics are differentiated through on every
+    card.
 
     Args:
         norm: the `nn.BatchNorm2d` to replace.

@@ -90,7 +90,7 @@ def _scale_tensor(factor, gradient):
 
 
 def global_norm(gradients):
-    """Euclidean norm of all gradients together, float32 scalar; one sum over all, as there are hundreds of small ones."""
+    """Euclidean norm of all gradients, float32 scalar; one sum over all, as there are hundreds of small ones."""
     return ops.sqrt(ops.concat(ops.HyperMap()(_squares, gradients)).sum())
 
 

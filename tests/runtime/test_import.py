@@ -34,8 +34,8 @@ def state():
 
 before, environ = state(), dict(os.environ)
 import lightclip_ms
-names = [module.name for module in pkgutil.walk_packages(lightclip_ms.__path__, "lightclip_ms.")]
-names = [name for name in names if name.split(".")[1] in ("config", "data") and "__main__" not in name]
+from lightclip_ms import config, data
+names = [f"{room.__name__}.{module.name}" for room in (config, data) for module in pkgutil.iter_modules(room.__path__)]
 for name in names:
     importlib.import_module(name)
 assert state() == before, (state(), before)

@@ -20,7 +20,7 @@ from tests.train.tiny_training import MODEL, TRAIN, make_batch
 
 
 class ViewsTerm(BatchTerm):
-    """Squared distance of a projection of two views of each picture, and of its patch tokens from those of all ranks."""
+    """Squared distance of two projected views of each picture, and of its patches from the mean of all ranks."""
 
     parts = ("image_2",)
     features = ("image", "image_2", "image_tokens")

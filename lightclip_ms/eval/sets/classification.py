@@ -2,8 +2,8 @@
 
 MindSpore's own classes are streams without file names, so a damaged picture cannot be counted and named. They know no
 test split of SUN397 and Caltech-101, and no Pets, DTD and FER-2013 at all. The readers here read CIFAR's binary version
-(no pickles), and the tests compare them with MindSpore's where that reads the test split. Each reader takes the folder of
-one set and returns a labelled set (`labelled.py`).
+(no pickles), and the tests compare them with MindSpore's where that reads the test split. Each reader takes the
+folder of one set and returns a labelled set (`labelled.py`).
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""The terms of the objective: one file each in this folder, one entry each here. docs/extending.md adds one step by step.
+"""The terms of the objective: one file each in this folder, one entry each here; docs/extending.md adds one.
 
 An entry states the term's configuration keys, so that a configuration is checked without loading MindSpore; the file
 of that name holds the Cell that computes it. The order here is the order of the sum and of the log.
