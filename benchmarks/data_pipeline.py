@@ -1,0 +1,155 @@
+"""What `scripts/bench_data.py` measures: our pipeline and its stages on photographs made here, and resuming."""
+
+import io
+import random
+import statistics
+import tarfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from benchmarks.photos import make_caption, make_photo
+from benchmarks.pil_pipeline import augment
+from lightclip_ms.config.schema import AugmentConfig, DataConfig
+from lightclip_ms.data import Tokenizer, mask_tokens
+from lightclip_ms.data.batch import BatchLayout
+from lightclip_ms.data.decode import EncodedImage
+from lightclip_ms.data.image_augment import blur, draw_augmentation, recolour, resize_crop
+from lightclip_ms.data.masking import num_slots
+from lightclip_ms.data.pairs import open_pairs
+from lightclip_ms.data.pipeline import TrainData
+from lightclip_ms.data.text_augment import TextAugment
+
+PHOTOS, COPIES = 400, 5
+SIZE, CONTEXT_LENGTH, BATCH, CHUNK = 224, 77, 64, 8  # CHUNK texts are tokenized at once, as in the pipeline
+
+
+def write_photos(path: str, small_photos: str) -> float:
+    """One tar shard of 2,000 pairs; returns the pictures' mean size in bytes."""
+    source = open_pairs(small_photos) if small_photos else None
+    rng = np.random.default_rng(0)
+    photos = []
+    for index in range(PHOTOS):
+        small = Image.open(io.BytesIO(source.read(index % len(source)).image)) if source else None
+        photos.append(make_photo(rng, small))
+    with tarfile.open(path, "w") as archive:
+        for index in range(PHOTOS * COPIES):
+            for ending, data in (("jpg", photos[index % PHOTOS]), ("txt", make_caption(rng).encode())):
+                member = tarfile.TarInfo(f"{index:06d}.{ending}")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    return statistics.mean(map(len, photos))
+
+
+def _layout(batch_size: int) -> BatchLayout:
+    return BatchLayout(batch_size, SIZE, CONTEXT_LENGTH, num_slots(CONTEXT_LENGTH))
+
+
+class OurPipeline:
+    """`TrainData`, epoch after epoch."""
+
+    def __init__(self, path: str, workers: int):
+        self._data = TrainData(DataConfig(train=path, workers=workers), Tokenizer(), _layout(BATCH))
+        self._epoch = 0
+
+    def run(self) -> tuple[float, float]:
+        """Images a second of one epoch, from starting its threads to the last batch; CPU seconds an image."""
+        start, cpu = time.perf_counter(), time.process_time()
+        images = sum(len(batch["index"]) for batch in self._data.epoch(self._epoch))
+        self._epoch += 1
+        return images / (time.perf_counter() - start), (time.process_time() - cpu) / images
+
+
+def our_stages(path: str, samples: int) -> dict[str, float]:
+    """Milliseconds an image in each stage, one after the other in one thread."""
+    source, config = open_pairs(path), AugmentConfig()
+    tokenizer, augment_text = Tokenizer(), TextAugment()
+    seconds, texts = {}, []
+    for index in range(samples):
+        marks = [("", time.perf_counter())]
+
+        def done(stage):
+            marks.append((stage, time.perf_counter()))
+
+        rng = np.random.default_rng([0, 0, index])
+        pair = source.read(index)
+        done("read")
+        image = EncodedImage(pair.image)
+        parameters = draw_augmentation(rng, image.height, image.width, config)
+        done("header, random numbers")
+        pixels = image.draft(1)
+        done("decode")
+        pixels = resize_crop(pixels, parameters.crop, SIZE)
+        done("crop and resize")
+        if parameters.jitter or parameters.grayscale:
+            pixels = recolour(pixels, parameters.jitter, parameters.grayscale)
+        done("colour jitter, grayscale")
+        if parameters.sigma:
+            pixels = blur(pixels, parameters.sigma)
+        done("blur")
+        pixels = cv2.flip(pixels, 1) if parameters.flip else pixels.copy()
+        done("flip and copy")
+        texts.append((augment_text(pair.caption, rng), rng))
+        done("text: augment")
+        if len(texts) == CHUNK:
+            captions, generators = zip(*texts)
+            texts = []
+            ids = tokenizer(captions)
+            done("text: tokenize")
+            mask_tokens(ids, generators)
+            done("text: mask")
+        for (_, start), (stage, end) in zip(marks, marks[1:]):
+            seconds[stage] = seconds.get(stage, 0) + end - start
+    return {stage: 1e3 * total / samples for stage, total in seconds.items()}
+
+
+def pil_stages(path: str, samples: int) -> dict[str, float]:
+    source, seconds, rng = open_pairs(path), {}, random.Random(0)
+    for index in range(samples):
+        augment(source.read(index).image, SIZE, AugmentConfig(), rng, seconds)
+    return {stage: 1e3 * total / samples for stage, total in seconds.items()}
+
+
+def print_resume(folder: str, workers: int) -> None:
+    """Seconds to the first batch at 90 % of an epoch of 50,000 pictures, and to read what it skips."""
+    rng = np.random.default_rng(0)
+    for number in range(PHOTOS):
+        Path(folder, f"{number}.jpg").write_bytes(make_photo(rng))
+    table = Path(folder, "pairs.csv")
+    rows = "\n".join(f"{number % PHOTOS}.jpg,photograph {number}" for number in range(50_000))
+    table.write_text(f"filepath,title\n{rows}\n", encoding="utf-8")
+    data = TrainData(DataConfig(train=str(table), workers=workers), Tokenizer(), _layout(100))
+    seconds = []
+    for first_step, steps in ((0, 1), (450, 1), (0, 450)):
+        start, batches = time.perf_counter(), data.epoch(0, first_step)
+        for _ in range(steps):
+            next(batches)
+        seconds.append(time.perf_counter() - start)
+        batches.close()
+    first, resumed, whole = seconds
+    print(
+        f"50,000 pictures, batches of 100, {workers} workers: the first batch came after {first:.2f} s, that at 90 % "
+        f"after {resumed:.2f} s,\nreading 90 % took {whole:.1f} s: skipping costs {100 * resumed / whole:.2f} % of it"
+    )
+
+
+def print_turns(turns: dict[str, list[tuple[float, float]]]) -> None:
+    medians = []
+    for name, found in turns.items():
+        speeds, seconds = zip(*found)
+        medians.append((statistics.median(speeds), statistics.median(seconds)))
+        print(
+            f"{name:<14} {medians[-1][0]:6.0f} images/s ({min(speeds):.0f} to {max(speeds):.0f}), "
+            f"{1e3 * medians[-1][1]:.2f} ms of CPU an image"
+        )
+    (ours, our_cpu), (pillow, pillow_cpu) = medians
+    print(f"ratio          {ours / pillow:6.2f} in images/s, {pillow_cpu / our_cpu:.2f} in CPU time")
+
+
+def print_stages(title: str, stages: dict[str, float]) -> None:
+    print(f"{title}: {sum(stages.values()):.2f} ms an image in one thread")
+    for stage, milliseconds in stages.items():
+        print(f"  {stage:<26} {milliseconds:6.3f}")
