@@ -3,9 +3,8 @@
 Legend: N batch, L sequence length, D width, H heads, C = D / H channels of a head.
 """
 
-import mindspore.nn as nn
-import mindspore.ops as ops
-from mindspore import dtype as mstype
+import mindspore as ms
+from mindspore import nn, ops
 
 
 def split_heads(x, heads: int):
@@ -42,5 +41,5 @@ class Attention(nn.Cell):
         if bias is not None:
             shape = scores.shape
             scores = (scores.reshape(-1, bias.shape[0], *shape[1:]) + bias).reshape(shape)
-        weights = ops.softmax(scores.astype(mstype.float32), -1).astype(value.dtype)
+        weights = ops.softmax(scores.astype(ms.float32), -1).astype(value.dtype)
         return self.product(weights, value)

@@ -1,7 +1,6 @@
 """Attention pooling of an image's tokens, as in CLIP's ResNets but without a positional embedding."""
 
-import mindspore.nn as nn
-import mindspore.ops as ops
+from mindspore import nn, ops
 
 from lightclip_ms.encoders.attention import Attention, merge_heads, split_heads
 from lightclip_ms.encoders.layers import HEAD_CHANNELS, dense

@@ -4,7 +4,7 @@ Legend: N batch, H = W image side, P_s tokens of stage s, P tokens of the last s
 C_s channels of stage s, E embedding size.
 """
 
-import mindspore.nn as nn
+from mindspore import nn
 
 STAGES = 4
 

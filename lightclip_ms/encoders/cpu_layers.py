@@ -3,9 +3,8 @@
 Values and parameters are those of the plain forms; `layers` chooses. Everywhere else the plain operators are better.
 """
 
-import mindspore.nn as nn
-import mindspore.ops as ops
-from mindspore import dtype as mstype
+import mindspore as ms
+from mindspore import nn, ops
 
 from lightclip_ms.encoders import attention
 
@@ -16,7 +15,7 @@ def _column_sums(x):
     Halves, doubled afterwards, make the result a tensor of its own: of the reshaped product itself, `AllReduce` read
     zeros in a process's first step.
     """
-    halves = ops.full((1, x.shape[0]), 0.5, dtype=mstype.float32)
+    halves = ops.full((1, x.shape[0]), 0.5, dtype=ms.float32)
     return 2 * ops.MatMul()(halves, x).reshape(-1)
 
 
@@ -43,7 +42,7 @@ class BiasAdd(nn.Cell):
         self._add = _BiasAdd()
 
     def construct(self, x, bias):
-        return self._add(x, bias) if x.dtype == mstype.float32 else self.add(x, bias)
+        return self._add(x, bias) if x.dtype == ms.float32 else self.add(x, bias)
 
 
 class _Affine(nn.Cell):
@@ -74,7 +73,7 @@ class LayerNorm(nn.LayerNorm):
         if not self.training:
             return super().construct(x)
         tokens, width = x.size // x.shape[-1], x.shape[-1]
-        ones, zeros = ops.ones((tokens,), mstype.float32), ops.zeros((tokens,), mstype.float32)
+        ones, zeros = ops.ones((tokens,), ms.float32), ops.zeros((tokens,), ms.float32)
         y = self._standardize(x.reshape(1, tokens, width, 1), ones, zeros, zeros, ones)[0]
         return self._affine(y.reshape(tokens, width), self.gamma, self.beta).reshape(x.shape)
 
@@ -102,9 +101,9 @@ class _Attention(nn.Cell):
         context, weights = out
         dout = dout[0]
         n, heads, length, channels = dout.shape
-        minus_one = ops.full((channels, 1), -1.0, dtype=mstype.float32)
+        minus_one = ops.full((channels, 1), -1.0, dtype=ms.float32)
         shift = ops.MatMul()((dout * context).reshape(-1, channels), minus_one).reshape(n, heads, length, 1)
-        one = ops.ones(value.shape[:-1] + (1,), mstype.float32)
+        one = ops.ones(value.shape[:-1] + (1,), ms.float32)
         dweights = self.product_nt(ops.concat((dout, shift), -1), ops.concat((value, one), -1))
         dscores = weights * dweights
         dbias = _column_sums(dscores.reshape(-1, bias.size)).reshape(bias.shape)
@@ -119,7 +118,7 @@ class Attention(attention.Attention):
         self._attend = _Attention()
 
     def construct(self, query, key, value, bias):
-        if not self.training or query.dtype != mstype.float32:
+        if not self.training or query.dtype != ms.float32:
             return super().construct(query, key, value, bias)
         if bias.shape[1] < query.shape[1]:
             bias = ops.tile(bias, (1, query.shape[1], 1, 1))

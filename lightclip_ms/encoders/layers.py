@@ -4,8 +4,7 @@ Legend: N batch, P image tokens, L sequence length, D width, H heads.
 """
 
 import mindspore as ms
-import mindspore.nn as nn
-import mindspore.ops as ops
+from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
 from lightclip_ms.encoders import cpu_layers

@@ -3,7 +3,7 @@
 MindCV's MobileNetV2 ends with a 1x1 convolution to 1280 channels instead.
 """
 
-import mindspore.nn as nn
+from mindspore import nn
 
 from lightclip_ms.encoders.attention_pool import AttentionPool
 from lightclip_ms.encoders.contract import ImageEncoder

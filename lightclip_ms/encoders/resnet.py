@@ -3,8 +3,7 @@
 MindCV's ResNet differs in stem and shortcuts.
 """
 
-import mindspore.nn as nn
-import mindspore.ops as ops
+from mindspore import nn, ops
 
 from lightclip_ms.encoders.attention_pool import AttentionPool
 from lightclip_ms.encoders.contract import ImageEncoder

@@ -4,11 +4,9 @@ Only attention inside windows depends on the order of tokens. So tokens stay in 
 between plain and shifted windows, or gathers the 2x2 neighbours of patch merging, in place of rolls and transposes.
 """
 
-import mindspore.nn as nn
-import mindspore.ops as ops
+import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor
-from mindspore import dtype as mstype
+from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from lightclip_ms.encoders.contract import ImageEncoder
@@ -42,7 +40,7 @@ class SwinBlock(nn.Cell):
         super().__init__()
         self.block = TransformerBlock(channels, heads, STD, STD, STD)
         self.bias_shape = (1, window * window, window * window, heads)
-        self.relative_bias = Parameter(initializer(Normal(STD), ((2 * window - 1) ** 2, heads), mstype.float32))
+        self.relative_bias = Parameter(initializer(Normal(STD), ((2 * window - 1) ** 2, heads), ms.float32))
         self._index = Tensor(relative_index(window).astype(np.int32))
         self._mask = Tensor(shifted_window_mask(size, window, shift)) if shift else None
 

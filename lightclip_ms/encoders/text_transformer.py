@@ -1,10 +1,8 @@
 """CLIP's text transformer in four stages, pooled at the first end-of-text token."""
 
-import mindspore.nn as nn
-import mindspore.ops as ops
+import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor
-from mindspore import dtype as mstype
+from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from lightclip_ms.encoders.layers import TransformerBlock, check_heads, dense, layer_norm
@@ -35,8 +33,8 @@ class TextTransformer(nn.Cell):
         self.heads = heads
         self.embed_dim = embed_dim
         self.sot_id, self.eot_id, self.mask_id = vocab_size - 2, vocab_size - 1, vocab_size
-        self.token_embedding = Parameter(initializer(Normal(0.02), (vocab_size + 1, width), mstype.float32))
-        self.positional_embedding = Parameter(initializer(Normal(0.01), (context_length, width), mstype.float32))
+        self.token_embedding = Parameter(initializer(Normal(0.02), (vocab_size + 1, width), ms.float32))
+        self.positional_embedding = Parameter(initializer(Normal(0.01), (context_length, width), ms.float32))
         std = width**-0.5  # CLIP's initialisation
         blocks = [TransformerBlock(width, heads, std, std * 2**-0.5, std * (2 * layers) ** -0.5) for _ in range(layers)]
         per_stage = layers // STAGES
@@ -69,9 +67,9 @@ class TextTransformer(nn.Cell):
         if ids.shape[1] > self.context_length:
             raise ValueError(f"text transformer: ids must be [N, {self.context_length}] or shorter, not {ids.shape}")
         positions = ops.slice(self._positions, (0,), (ids.shape[1],))
-        is_end = ops.equal(ids, self.eot_id).astype(mstype.float32)
+        is_end = ops.equal(ids, self.eot_id).astype(ms.float32)
         first = ops.amin(positions + (1 - is_end) * self.context_length, 1, keepdims=True)
-        return ops.equal(positions, first).astype(mstype.float32).expand_dims(1)
+        return ops.equal(positions, first).astype(ms.float32).expand_dims(1)
 
     def forward_features(self, ids):
         """int32 [N, L] -> (four stages [N, L, D], the last after the final LayerNorm; pooled [N, E]).

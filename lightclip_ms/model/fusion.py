@@ -4,11 +4,9 @@ Legend: N batch, L text positions, M masked slots, R rows of all slots that get 
 channels, D text width, V vocabulary, H heads.
 """
 
-import mindspore.nn as nn
-import mindspore.ops as ops
+import mindspore as ms
 import numpy as np
-from mindspore import Tensor
-from mindspore import dtype as mstype
+from mindspore import Tensor, nn, ops
 
 from lightclip_ms.encoders.layers import check_heads, dense
 
@@ -59,7 +57,7 @@ class CrossAttention(nn.Cell):
         key = ops.matmul(self.key.weight, self.conv.weight).reshape(per_head).astype(precision)
         query = ops.BatchMatMul()(query * per_head[1] ** -0.5, key)  # [H, N M, C]
         query = query.reshape(self.heads, n, slots, channels).transpose(1, 0, 2, 3).reshape(n, -1, channels)
-        scores = ops.BatchMatMul(transpose_b=True)(query, image).astype(mstype.float32)  # [N, H M, P]
+        scores = ops.BatchMatMul(transpose_b=True)(query, image).astype(ms.float32)  # [N, H M, P]
         mean = ops.BatchMatMul()(ops.softmax(scores, -1).astype(precision), image).reshape(
             n, self.heads, slots, channels
         )
@@ -113,4 +111,4 @@ def _rows_of(slots, rows):
 def one_hot(positions, length: int):
     """int32 [N, M] -> float32 [N, M, length]; picking rows by a product has a plain product as gradient."""
     steps = Tensor(np.arange(length, dtype=np.int32))
-    return ops.equal(positions.expand_dims(-1), steps).astype(mstype.float32)
+    return ops.equal(positions.expand_dims(-1), steps).astype(ms.float32)

@@ -3,11 +3,8 @@
 import math
 
 import mindspore as ms
-import mindspore.nn as nn
-import mindspore.ops as ops
 import numpy as np
-from mindspore import Parameter, Tensor
-from mindspore import dtype as mstype
+from mindspore import Parameter, Tensor, nn, ops
 
 from lightclip_ms.data.tokenizer import check_ids
 
@@ -19,7 +16,7 @@ BATCH_SIZES = (1, 4, 16, 64)
 
 def l2_normalize(x):
     """x / |x| on the last axis, in float32; zero stays zero."""
-    x = x.astype(mstype.float32)
+    x = x.astype(ms.float32)
     return x * ops.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12)
 
 
@@ -51,7 +48,7 @@ class LightCLIP(nn.Cell):
         self.visual = visual
         self.text = text
         # log(1 / tau), tau = 0.07 (Eq. 2-3). One element, not a scalar: every optimizer and collective takes it.
-        self.logit_scale = Parameter(Tensor([math.log(1 / 0.07)], mstype.float32), name="logit_scale")
+        self.logit_scale = Parameter(Tensor([math.log(1 / 0.07)], ms.float32), name="logit_scale")
 
     def encode_image(self, images, normalize: bool = False) -> Tensor:
         """Embed pictures.
