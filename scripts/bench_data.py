@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.data_pipeline import (  # noqa: E402 - benchmarks/ is not installed
+from benchmarks.data_pipeline import (
     BATCH,
     PHOTOS,
     SIZE,
@@ -29,11 +29,11 @@ from benchmarks.data_pipeline import (  # noqa: E402 - benchmarks/ is not instal
     print_turns,
     write_photos,
 )
-from benchmarks.pil_pipeline import PilPipeline  # noqa: E402
-from benchmarks.side_by_side import side_by_side  # noqa: E402
-from lightclip_ms.config.schema import AugmentConfig  # noqa: E402
-from lightclip_ms.data.pairs import open_pairs  # noqa: E402
-from lightclip_ms.runtime.exits import main_guard  # noqa: E402
+from benchmarks.pil_pipeline import PilPipeline
+from benchmarks.side_by_side import side_by_side
+from lightclip_ms.config.schema import AugmentConfig
+from lightclip_ms.data.pairs import open_pairs
+from lightclip_ms.runtime.exits import main_guard
 
 
 @main_guard

@@ -2,7 +2,7 @@
 
 import pytest
 
-import lightclip_ms  # noqa: F401  before any test module loads MindSpore
+import lightclip_ms
 from lightclip_ms.runtime import backend
 
 

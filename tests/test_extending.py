@@ -32,7 +32,8 @@ from lightclip_ms.train.terms.term import needed_parts
 folder = {folder!r}
 dataset, names = classification.open_set("garden", classification.locate("garden", folder))
 print("garden", len(dataset), names)
-overrides = ["data.format=folder", f"data.train={{folder}}/pairs", "device=cpu", "train.batch_size=2", "train.amp_level=O0"]
+overrides = ["data.format=folder", f"data.train={{folder}}/pairs", "device=cpu"]
+overrides += ["train.batch_size=2", "train.amp_level=O0"]
 overrides += ["model.image_encoder=patch_mean", "model.image_size=64", "model.vocab_size=600", "model.embed_dim=8"]
 overrides += ["model.text_width=16", "model.text_heads=2", "model.text_layers=4"]
 overrides += ["loss.uniformity_weight=0.1", "loss.token_weight=0", "loss.mlm_weight=0"]

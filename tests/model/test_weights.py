@@ -101,3 +101,19 @@ def test_load_cell_names_what_is_missing(tmp_path):
     del arrays["model/logit_scale"]
     with pytest.raises(ValueError, match="logit_scale has nothing, this model expects shape"):
         load_cell(model, "model", arrays, "x")
+
+
+def test_a_checkpoint_of_format_1_gives_its_heads_their_present_names(tmp_path, monkeypatch):
+    old = {
+        "objective/token_projection.projection.weight": np.ones((2, 2), np.float32),
+        "update/optimizer.adam.moment1.objective.mlm_heads.text_head.bias": np.zeros(3, np.float32),
+        "model/text.norm.gamma": np.ones(2, np.float32),
+    }
+    monkeypatch.setattr(weights, "VERSION", 1)
+    write_checkpoint(tmp_path / "old.safetensors", old, HEADER)
+    monkeypatch.undo()
+    assert sorted(read_checkpoint(tmp_path / "old.safetensors")[0]) == [
+        "model/text.norm.gamma",
+        "objective/token.projection.projection.weight",
+        "update/optimizer.adam.moment1.objective.mlm.heads.text_head.bias",
+    ]
