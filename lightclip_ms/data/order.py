@@ -19,7 +19,7 @@ def epoch_order(shard_sizes, seed: int, epoch: int, window: int) -> np.ndarray:
     parts = []
     for start in range(0, len(shards), window):
         group = np.concatenate([np.arange(firsts[s], firsts[s] + sizes[s]) for s in shards[start : start + window]])
-        rng.shuffle(group)
+        rng.shuffle(group)  # neighbours in the stream come from few shards, so reads stay local
         parts.append(group)
     return np.concatenate(parts)
 

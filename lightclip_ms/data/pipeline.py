@@ -102,6 +102,7 @@ class TrainData:
             under_way = collections.deque()
             for indices in batches[:_PREFETCH]:
                 under_way.append(self._start(pool, indices, epoch))
+            # The next batches are always under way: the network never waits for the first sample of one.
             for step in range(len(batches)):
                 images, chunks = under_way.popleft()
                 parts = [chunk.result() for chunk in chunks]

@@ -38,7 +38,7 @@ class Attention(nn.Cell):
             [N, H, Lq, C].
         """
         scores = self.product_nt(query * query.shape[-1] ** -0.5, key)
-        if bias is not None:
+        if bias is not None:  # repeats along N: window after window, or the same causal mask for all
             shape = scores.shape
             scores = (scores.reshape(-1, bias.shape[0], *shape[1:]) + bias).reshape(shape)
         weights = ops.softmax(scores.astype(ms.float32), -1).astype(value.dtype)

@@ -33,6 +33,7 @@ class AttentionPool(nn.Cell):
     def construct(self, tokens):
         mean = tokens.mean(axis=1, keep_dims=True)
         tokens = ops.concat((mean, tokens), 1)  # [N, 1 + P, D]
+        # Only the mean token's output is used, so it is the only query.
         query = split_heads(self.query(mean), self.heads)
         key = split_heads(self.key(tokens), self.heads)
         value = split_heads(self.value(tokens), self.heads)

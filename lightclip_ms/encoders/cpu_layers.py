@@ -51,7 +51,8 @@ class _Affine(nn.Cell):
     def __init__(self):
         super().__init__()
         self.add = ops.BiasAdd()
-        self.sum = ops.ReduceSum()  # in mixed precision, norms are not where products in float32 are looked for
+        # ReduceSum instead of the matmul trick: norms stay float32 under O2, where no float32 MatMul is expected.
+        self.sum = ops.ReduceSum()
 
     def construct(self, x, gamma, beta):
         return self.add(x * gamma, beta)
@@ -74,6 +75,7 @@ class LayerNorm(nn.LayerNorm):
             return super().construct(x)
         tokens, width = x.size // x.shape[-1], x.shape[-1]
         ones, zeros = ops.ones((tokens,), ms.float32), ops.zeros((tokens,), ms.float32)
+        # Every token is a channel of one picture [1, tokens, width, 1]: the statistics are those of layer norm.
         y = self._standardize(x.reshape(1, tokens, width, 1), ones, zeros, zeros, ones)[0]
         return self._affine(y.reshape(tokens, width), self.gamma, self.beta).reshape(x.shape)
 

@@ -111,15 +111,18 @@ class TransformerBlock(nn.Cell):
         Returns:
             [N, L, D], with `pick` [N, M, D].
         """
+        # Windows: [N, L, D] becomes more, shorter sequences, as long as the bias is.
         y = self.norm1(x).reshape(-1, bias.shape[-1], x.shape[-1])
         queried = y
         if pick is not None:
+            # Only the picked tokens are queries; keys and values stay those of the whole sequence.
             pick = pick.astype(x.dtype)
             x, queried = ops.BatchMatMul()(pick, x), ops.BatchMatMul()(pick.astype(y.dtype), y)
             bias = ops.matmul(pick, bias.reshape(bias.shape[2:])).expand_dims(1)  # [N, 1, M, L]
         query = split_heads(self.query(queried), self.heads)
         key = split_heads(self.key(y), self.heads)
         value = split_heads(self.value(y), self.heads)
+        # Pre-LN: attention and MLP are added to the stream, which no norm touches.
         y = merge_heads(self.attention(query, key, value, bias))
         x = x + self.out(y.reshape(x.shape))
         return x + self.mlp(self.norm2(x))

@@ -56,7 +56,7 @@ class MobileNetV2(ImageEncoder):
         stages, blocks = [], []
         for row, (expansion, outputs, depth, stride) in enumerate(BLOCKS):
             outputs = _round_channels(outputs * width_mult)
-            if stride == 2 and row == 5:
+            if stride == 2 and row == 5:  # the row that halves the map for the last stage
                 stride = last_stride
             for i in range(depth):
                 blocks.append(InvertedResidual(inputs, outputs, stride if i == 0 else 1, expansion))

@@ -44,10 +44,12 @@ class ResNet(ImageEncoder):
             raise ValueError(f"resnet: depths needs four entries, not {depths}")
         if width % 2:
             raise ValueError(f"resnet: width {width} must be even")
+        # Three 3x3 convolutions and an average pool instead of 7x7 and max pool, as in CLIP's ResNets.
         stem = [conv_norm(3, width // 2, 3, 2), conv_norm(width // 2, width // 2, 3), conv_norm(width // 2, width, 3)]
         self.stem = nn.SequentialCell(stem + [nn.AvgPool2d(2, 2)])
         stages = []
         inputs = width
+        # The first block of a stage halves the map and changes the width.
         for channels, depth, stride in zip(self.stage_channels, depths, (1, 2, 2, last_stride)):
             blocks = [BasicBlock(inputs, channels, stride)]
             blocks += [BasicBlock(channels, channels, stride=1) for _ in range(depth - 1)]

@@ -21,6 +21,7 @@ class Reorder(nn.Cell):
 
     def __init__(self, source: np.ndarray, target: np.ndarray):
         super().__init__()
+        # argsort(source) finds each raster token in the old order; `target` lists them in the new one.
         index = np.argsort(source)[target].astype(np.int32)
         self._forward = Tensor(index)
         self._backward = Tensor(np.argsort(index).astype(np.int32))
@@ -45,6 +46,7 @@ class SwinBlock(nn.Cell):
         self._mask = Tensor(shifted_window_mask(size, window, shift)) if shift else None
 
     def construct(self, x):
+        # One learned number per head for every relative position of two tokens in a window.
         bias = ops.gather(self.relative_bias, self._index, 0).reshape(self.bias_shape).transpose(0, 3, 1, 2)
         if self._mask is not None:
             bias = bias + self._mask  # [W, H, T, T]
@@ -59,6 +61,7 @@ class SwinStage(nn.Cell):
 
     def __init__(self, channels: int, depth: int, heads: int, size: int, window: int):
         super().__init__()
+        # Where the map is one window, there is nothing to shift.
         window = min(window, size)
         shift = window // 2 if window < size else 0
         plain, shifted = window_order(size, window, 0), window_order(size, window, shift)
@@ -71,7 +74,7 @@ class SwinStage(nn.Cell):
 
     def construct(self, x):
         for i, block in enumerate(self.blocks):
-            if self.moves and i > 0:
+            if self.moves and i > 0:  # odd blocks attend in shifted windows
                 x = self.to_shifted(x) if i % 2 else self.to_plain(x)
             x = block(x)
         return x
@@ -87,6 +90,7 @@ class PatchMerging(nn.Cell):
         self.reduction = dense(4 * channels, 2 * channels, STD, bias=False)
 
     def construct(self, x):
+        # After the gather, four neighbours follow each other, so that a reshape joins their channels.
         n, length, channels = x.shape
         return self.reduction(self.norm(self.gather(x).reshape(n, length // 4, 4 * channels)))
 
@@ -160,7 +164,7 @@ class SwinTransformer(ImageEncoder):
         outputs = ()
         for i, stage in enumerate(self.stages):
             x = stage(x)
-            if i < 3:
+            if i < 3:  # the last stage is returned after the final LayerNorm
                 outputs += (stage.to_raster(x),)
                 x = self.merges[i](x)
         x = self.norm(x)

@@ -67,6 +67,7 @@ class TextTransformer(nn.Cell):
         if ids.shape[1] > self.context_length:
             raise ValueError(f"text transformer: ids must be [N, {self.context_length}] or shorter, not {ids.shape}")
         positions = ops.slice(self._positions, (0,), (ids.shape[1],))
+        # The position of the first end of text; without one, the context length, which equals no position.
         is_end = ops.equal(ids, self.eot_id).astype(ms.float32)
         first = ops.amin(positions + (1 - is_end) * self.context_length, 1, keepdims=True)
         return ops.equal(positions, first).astype(ms.float32).expand_dims(1)
@@ -79,6 +80,7 @@ class TextTransformer(nn.Cell):
         pick = self._pick_end(ids)
         stages = self._run_stages(ids)
         last = self.norm(stages[-1])
+        # A product with one-hot rows instead of a gather: its gradient is a product too.
         pooled = ops.BatchMatMul()(pick.astype(last.dtype), last)
         return stages[:-1] + (last,), self.projection(pooled.reshape(-1, self.width))
 

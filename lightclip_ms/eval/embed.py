@@ -129,6 +129,7 @@ class Embedder:
             row[:, :-1] = encode(padded)
             row[: len(batch), -1] = valid
             ends.append(time.monotonic())
+        # Rank r holds batches r, r + W, ...; after the gather they are interleaved back into their order.
         gathered = self._ranks.gather(rows.reshape(rounds * size, -1)).reshape(world_size, rounds, size, -1)
         ordered = gathered.swapaxes(0, 1).reshape(rounds * world_size * size, -1)[:count]
         first = 1 if len(ends) > 2 else 0  # the first batch compiles the graph

@@ -50,6 +50,7 @@ def retrieval_ranks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Zero-based ranks: of each image's best caption int [N], of each caption's image int [T]; see `recall_at_k`."""
     images, texts, owner = _check(image_features, text_features, image_of_caption)
+    # The right pairs first: a candidate counts against them if it is at least as similar.
     own = np.einsum("te,te->t", images[owner], texts).astype(np.float32)  # [T] similarity to the right image
     best_own = np.full(len(images), -np.inf, np.float32)
     np.maximum.at(best_own, owner, own)  # [N]

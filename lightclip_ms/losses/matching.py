@@ -106,6 +106,7 @@ def _solve(cost, valid):
             "tokens are not finite",
             row,
         )
+    # Rows of one pair are adjacent, so each problem is a slice.
     ends = list(accumulate(valid.sum(1).tolist(), initial=0))
     matched = np.full(len(words), UNMATCHED, np.int32)
 

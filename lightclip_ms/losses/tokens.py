@@ -39,6 +39,7 @@ def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample", 
     image, text = l2_normalize(promote(image_tokens)), l2_normalize(promote(text_tokens))
     cost = 1 - ops.matmul(text, ops.transpose(image, (0, 2, 1)))  # [N, L, P], Eq. 10, 11
     patches = assign_tokens(cost, valid, box)  # Eq. 12
+    # The assignment carries no gradient; the costs that it selects do.
     matched = ops.expand_dims(patches, -1) == ops.arange(cost.shape[-1]).astype(ms.int32)
     per_pair = ops.sum(ops.where(matched, cost, ops.zeros_like(cost)), (1, 2))  # [N]
     if normalizer == "sample":

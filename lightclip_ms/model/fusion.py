@@ -48,6 +48,7 @@ class CrossAttention(nn.Cell):
 
     def construct(self, text, image):
         """([N, M, D], [N, P, C]) -> [N, M, D]."""
+        # Keys: q . (K W x) = (q K W) . x, so the composed map acts on few queries, not on many image tokens.
         n, slots, width = text.shape
         channels = image.shape[2]
         per_head = (self.heads, width // self.heads, channels)
@@ -62,6 +63,7 @@ class CrossAttention(nn.Cell):
             n, self.heads, slots, channels
         )
         mean = mean.transpose(1, 0, 2, 3).reshape(self.heads, n * slots, channels)
+        # Values: the weights sum to one, so the map may act on the attended mean instead of on each token.
         value = ops.matmul(self.value.weight, self.conv.weight).reshape(per_head).astype(precision)
         context = ops.BatchMatMul(transpose_b=True)(mean, value)  # [H, N M, D / H]
         context = context.transpose(1, 0, 2).reshape(n * slots, width) + self.value.bias
@@ -93,10 +95,12 @@ class MaskedLanguageHeads(nn.Cell):
         Returns:
             text logits [R, V], fused logits [R, V].
         """
+        # Masked slots first: everything after this works on M positions per caption, not on L.
         pick = one_hot(positions, text_stages[0].shape[1]).astype(text_stages[0].dtype)
         stage2 = ops.BatchMatMul()(pick, text_stages[1])  # [N, M, D]
         stage3 = ops.BatchMatMul()(pick, text_stages[2])
         stage4 = ops.BatchMatMul()(pick, text_stages[3])
+        # Eq. 15: text stages 2 and 3, each with what it attends to in the image stage of the same index.
         stage2 = stage2 + self.attention2(stage2, image_stages[1])
         stage3 = stage3 + self.attention3(stage3, image_stages[2])
         fused = ops.concat((stage2, stage3), -1)

@@ -172,8 +172,11 @@ class AccumulatedStep:
         size = pairs // self.parts
         ranges = [slice(start, start + size) for start in range(0, pairs, size)]
         parts = [tuple(array[rows] for array in arrays) for rows in ranges]
+        # 1. Features of all parts, without gradients.
         joined = ops.concat([embed(phase, *part) for part in parts])
+        # 2. The loss over the whole batch gives the gradient of every feature.
         compared, feature_grad, weight_grads, totals = feature_gradients(joined, phase, *arrays)
+        # 3. Each part again, with these gradients as the slope of its features.
         averaged = 0
         for part, rows in zip(parts, ranges):
             averaged = averaged + add_part(phase, totals, feature_grad[rows], *part)

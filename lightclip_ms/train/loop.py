@@ -116,6 +116,7 @@ class Trainer:
             )
             self.global_step += 1
             self._pending.append((metrics, {"step": self.global_step, "epoch": epoch, "lr": lr}, batch[INDEX]))
+            # Compilation is timed by itself: it would spoil rate and ETA.
             if len(self._pending) == 1 and self._is_first_step():
                 metrics.asnumpy()
                 self.folder.say(f"first step, with compilation: {time.monotonic() - began:.1f} s")
@@ -157,6 +158,7 @@ class Trainer:
 
     def _read_metrics(self) -> None:
         """Wait for the device, log the steps since the last read, and act on them."""
+        # Reading a number waits for the device, so several steps are read at once.
         records = []
         for metrics, record, index in self._pending:
             values = dict(zip(self.step.metrics, metrics.asnumpy().tolist()))

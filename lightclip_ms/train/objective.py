@@ -80,11 +80,12 @@ class Objective(nn.Cell):
 
     def encode(self, batch):
         """Every feature that the batch allows, see `terms.term`."""
+        # Both towers return every stage; what no term reads is removed when the graph is compiled.
         visual, text = self.model.visual, self.model.text
         image_stages, image_tokens, image = visual.forward_features(self.normalize(batch["image"]))
         features = {"image": image, "image_tokens": image_tokens, "image_stages": image_stages}
         for view in IMAGE_VIEWS:
-            if view in batch:
+            if view in batch:  # decided when the graph is built
                 features[view] = visual(self.normalize(batch[view]))
         # Clean, masked and further captions go through the text encoder as one batch: one set of large products.
         ids = (batch["text"],)
@@ -165,6 +166,7 @@ class Objective(nn.Cell):
 
     def _gather_all(self, groups):
         """Tuples of arrays [N, ...] of this rank -> the same of all ranks [G, ...], in one collective."""
+        # Latency decides at this size, so everything travels in one message.
         flat = ()
         for arrays in groups:
             for array in arrays:

@@ -5,6 +5,7 @@ import math
 
 def learning_rate(step: int, total_steps: int, peak: float, warmup: float = 0.05) -> float:
     """Rate of the zero-based `step`: linear from 0 to `peak` over the first `warmup` share, then a cosine to 0."""
+    # The first step has a rate above 0: a step at 0 would be lost.
     warmup_steps = math.ceil(warmup * total_steps)
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
