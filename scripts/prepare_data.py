@@ -5,7 +5,7 @@
     python scripts/prepare_data.py prepared --check                        # or shards, or a table
 
 The first two write `prepared/00000.mindrecord`, ... and `prepared/manifest.json` (counts, checksums, what was dropped
-and why). Interrupted, the same command goes on with the files that are missing. `--check` reads the data set, names the
+and why). Interrupted, the same command resumes with the files that are missing. `--check` reads the data set, names the
 first ten bad records, compares checksums if there is a manifest, and draws 32 training samples.
 """
 
@@ -22,7 +22,7 @@ from lightclip_ms.data.check import contact_sheet, read_all
 from lightclip_ms.data.masking import num_slots
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.pipeline import TrainData
-from lightclip_ms.data.prepare import MANIFEST, Settings, prepare, verify
+from lightclip_ms.data.prepare import MANIFEST, Settings, Share, prepare, verify
 from lightclip_ms.data.tokenizer import Tokenizer
 from lightclip_ms.runtime.exits import main_guard
 
@@ -39,6 +39,9 @@ def parse_arguments():
     parser.add_argument("--caption-key", default="title", help="column of the caption in a table")
     parser.add_argument("--separator", default="", help="of a table; default: a tab for .tsv, else a comma")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="default: one a core")
+    parser.add_argument(
+        "--part", default="1/1", metavar="K/N", help="write every N-th file only: N machines, one folder"
+    )
     parser.add_argument("--pairs-per-file", type=int, default=10_000, metavar="N")
     parser.add_argument("--min-side", type=int, default=Settings.min_side, metavar="PIXELS", help="drop smaller ones")
     check = parser.add_argument_group("with --check")
@@ -51,6 +54,10 @@ def parse_arguments():
         parser.error("--workers must be 1 or more")
     if not arguments.check and not arguments.output:
         parser.error("name a folder for the MindRecord files, or give --check")
+    number, _, of = arguments.part.partition("/")
+    if not (number.isdigit() and of.isdigit()):
+        parser.error(f"--part is written K/N, for example 3/16, not {arguments.part}")
+    arguments.share = Share(int(number), int(of))
     return arguments
 
 
@@ -66,7 +73,10 @@ def write_files(arguments) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        manifest = prepare(settings, arguments.output, arguments.workers, show)
+        manifest = prepare(settings, arguments.output, arguments.workers, show, arguments.share)
+    if manifest is None:
+        print(f"part {arguments.part} is done; the part that ends last writes {MANIFEST}")
+        return
     print(f"kept {manifest['pairs']} pairs in {arguments.output} ({MANIFEST} has the checksums)")
     print_dropped(manifest["dropped"], manifest["examples"])
     print("words a caption:")
@@ -131,7 +141,7 @@ def main() -> int:
     try:
         write_files(arguments)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; the same command resumes", file=sys.stderr)
         return 130
     return 0
 

@@ -44,12 +44,28 @@ class Settings:
             )
 
 
-def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
-    """Write all files that are not there yet, then the manifest; returns the manifest.
+@dataclass(frozen=True)
+class Share:
+    """Part `number` of `of` parts of the work, counted from 1; several machines may work on one folder."""
+
+    number: int = 1
+    of: int = 1
+
+    def __post_init__(self):
+        if not 1 <= self.number <= self.of:
+            raise ValueError(f"part {self.number}/{self.of} is not possible: use 1/N to N/N")
+
+
+def prepare(settings: Settings, output: str, workers: int, progress, share: Share = Share()) -> dict | None:
+    """Write this part's files that are not there yet, and the manifest once the files of all parts are there.
 
     Args:
-        output: folder for `00000.mindrecord`, ... each with its `.db` and a `.json` of what is in it.
-        progress: called with (pairs read, of pairs) after every file.
+        output: folder for `00000.mindrecord`, ... each with its `.db` and a `.json` of what is in it. Parts on other
+            machines share it; no file belongs to two of them.
+        progress: called with (pairs read, of pairs in this part) after every file.
+
+    Returns:
+        the manifest; None while another part has files to write.
 
     Raises:
         FileNotFoundError, ValueError: no usable source, or a folder with files of another source or other settings.
@@ -61,10 +77,12 @@ def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     identity = {**dataclasses.asdict(settings), "source": os.path.abspath(settings.source), "pairs_in_source": count}
     starts = range(0, count, per_file)
-    parts = {start: _finished(folder / f"{number:05d}.json", identity) for number, start in enumerate(starts)}
-    waiting = [start for start in starts if parts[start] is None]
-    done = sum(min(per_file, count - start) for start in starts if parts[start] is not None)
-    progress(done, count)
+    own = starts[share.number - 1 :: share.of]  # every N-th file: equal work, whatever the order of the source
+    parts = {start: _finished(_facts(folder, number), identity) for number, start in enumerate(starts)}
+    waiting = [start for start in own if parts[start] is None]
+    total = sum(min(per_file, count - start) for start in own)
+    done = total - sum(min(per_file, count - start) for start in waiting)
+    progress(done, total)
     # A fresh interpreter for each worker: forking a process in which MindSpore's threads run can deadlock.
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         tasks = {
@@ -76,7 +94,7 @@ def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
                 start = tasks[task]
                 parts[start] = task.result()
                 done += min(per_file, count - start)
-                progress(done, count)
+                progress(done, total)
         except BrokenProcessPool:
             raise RuntimeError(
                 "a worker process died, perhaps for want of memory; the same command continues where "
@@ -85,7 +103,17 @@ def prepare(settings: Settings, output: str, workers: int, progress) -> dict:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return _write_manifest(folder, identity, [parts[start] for start in starts], source.report)
+    # Read again what other parts have finished meanwhile: the last one to end writes the manifest. Two that end at once
+    # write the same one.
+    finished = [parts[start] or _finished(_facts(folder, start // per_file), identity) for start in starts]
+    if any(part is None for part in finished):
+        return None
+    return _write_manifest(folder, identity, finished, source.report)
+
+
+def _facts(folder: pathlib.Path, number: int) -> pathlib.Path:
+    """The `.json` of file `number`."""
+    return folder / f"{number:05d}.json"
 
 
 def _start_worker() -> None:

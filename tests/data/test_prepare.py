@@ -13,7 +13,7 @@ from PIL import Image
 from lightclip_ms.data import prepare as prepare_module
 from lightclip_ms.data.mindrecord import MindRecordPairs
 from lightclip_ms.data.pairs import open_pairs
-from lightclip_ms.data.prepare import Settings, prepare, verify
+from lightclip_ms.data.prepare import Settings, Share, prepare, verify
 from tests import ROOT
 from tests.data.data_files import encode, picture, write_tar
 
@@ -119,6 +119,29 @@ def test_resuming_writes_only_what_is_missing(shards, tmp_path, in_process, monk
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.suffix != ".db"} == {
         name: data for name, data in before.items() if not name.endswith(".db")
     }
+
+
+def test_parts_on_several_machines_fill_one_folder(shards, tmp_path, in_process):
+    """In any order, one of them twice; the last to end writes the manifest of a single run."""
+
+    def run(folder, *share):
+        return prepare(settings(shards), str(tmp_path / folder), 1, lambda done, total: None, Share(*share))
+
+    def files():
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "together").iterdir()}
+
+    whole = run("whole")
+    assert run("together", 3, 3) is None
+    first = files()
+    assert sorted(first) == ["00002.json", "00002.mindrecord", "00002.mindrecord.db"]
+    assert run("together", 1, 3) is None and run("together", 3, 3) is None
+    merged = run("together", 2, 3)
+    assert {name: files()[name] for name in first} == first  # no file is written twice
+    for key in whole.keys() - {"files", "examples"}:  # bytes hold the time, examples a memory address
+        assert merged[key] == whole[key], key
+    assert merged["files"].keys() == whole["files"].keys() and verify(str(tmp_path / "together")) == []
+    with pytest.raises(ValueError, match="part 4/3 is not possible: use 1/N to N/N"):
+        Share(4, 3)
 
 
 def test_another_source_or_other_settings_do_not_mix(shards, tmp_path, in_process):

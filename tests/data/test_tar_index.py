@@ -67,7 +67,10 @@ def test_scattered_members_and_wanted_extensions(tmp_path):
 def test_patterns(tmp_path):
     for name in ("a-000.tar", "a-001.tar", "a-002.tar", "b.tar", "odd{x}.tar"):
         (tmp_path / name).touch()
-    at = lambda *names: [str(tmp_path / name) for name in names]
+
+    def at(*names):
+        return [str(tmp_path / name) for name in names]
+
     assert expand_shards(str(tmp_path / "a-{000..002}.tar")) == at("a-000.tar", "a-001.tar", "a-002.tar")
     assert expand_shards(str(tmp_path / "{b,a-00{0,2}}.tar")) == at("b.tar", "a-000.tar", "a-002.tar")
     assert expand_shards(str(tmp_path / "a-*.tar")) == at("a-000.tar", "a-001.tar", "a-002.tar")
