@@ -10,6 +10,7 @@ import threading
 import numpy as np
 from PIL import Image
 
+from lightclip_ms.data.picture_header import count_scans, is_jpeg, is_run_length_bmp, stated_size
 from lightclip_ms.data.skipped import BadRecord
 
 try:
@@ -17,7 +18,10 @@ try:
 except ImportError:  # a deployed model leaves every format to Pillow
     simplejpeg = None
 
-MAX_PIXELS = 1 << 26  # a picture of 200 MB; larger ones are panoramas, scans or decompression bombs
+MAX_PIXELS = 1 << 26  # of a JPEG, which can be decoded at an eighth; larger ones are panoramas, scans or bombs
+MAX_PIXELS_WHOLE = 1 << 24  # of any other format, decoded whole: 50 MB, and half a second for a PNG
+_MAX_PIXELS_RLE = 1 << 20  # of a run-length encoded BMP, which Pillow decodes without C
+_MANY_SCANS, _MAX_SCAN_PIXELS = 16, 1 << 28  # every scan of a JPEG passes over all of its pixels
 MIN_SIDE = 8  # pixels; smaller ones are tracking pixels and separators
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _BUFFER_SIZE = 4 << 20  # bytes; larger pictures are rare enough for memory of their own
@@ -43,7 +47,9 @@ class EncodedImage:
         self._orientation = 1
         self._pillow = None
         self._plain_jpeg = False
-        if simplejpeg is not None:
+        self.width, self.height = stated_size(data)
+        _check_cost(data, self.width, self.height)
+        if simplejpeg is not None and is_jpeg(data):
             try:
                 self.height, self.width, colours, _ = simplejpeg.decode_jpeg_header(data)
                 self._plain_jpeg = colours in ("YCbCr", "Gray", "RGB")
@@ -52,13 +58,10 @@ class EncodedImage:
         if not self._plain_jpeg or data.find(b"Exif\0\0", 0, _EXIF_WITHIN) >= 0:
             self._open_with_pillow()
             self.width, self.height = self._pillow.size
+            _check_cost(data, self.width, self.height)
             self._orientation = _orientation(self._pillow)
         if self._orientation >= 5:
             self.height, self.width = self.width, self.height
-        if min(self.height, self.width) < MIN_SIDE:
-            raise BadRecord("image too small", f"{self.width}x{self.height}")
-        if self.height * self.width > MAX_PIXELS:
-            raise BadRecord("image too large", f"{self.width}x{self.height}")
 
     def _open_with_pillow(self) -> None:
         try:
@@ -92,6 +95,8 @@ class EncodedImage:
                     self._open_with_pillow()
         try:
             pixels = _turn(_to_rgb(self._pillow), self._orientation)
+        except MemoryError:  # says nothing about the picture, whose size was checked
+            raise
         except Exception as error:  # on hostile bytes a decoder may raise anything
             raise BadRecord("undecodable image", _one_line(error)) from None
         if pixels.shape != (self.height, self.width, 3):
@@ -108,9 +113,35 @@ def _thread_buffer(size: int) -> np.ndarray | None:
     return _LOCAL.buffer
 
 
+def _check_cost(data: bytes, width: int, height: int) -> None:
+    """Raises BadRecord for a size outside of the limits, before Pillow sees the data.
+
+    Pillow sets memory aside on opening some formats, and decodes a PNG to look for its EXIF data.
+    """
+    if min(height, width) < MIN_SIDE:
+        raise BadRecord("image too small", f"{width}x{height}")
+    limit = MAX_PIXELS if is_jpeg(data) else _MAX_PIXELS_RLE if is_run_length_bmp(data) else MAX_PIXELS_WHOLE
+    if height * width > limit:
+        raise BadRecord("image too large", f"{width}x{height}, {limit} pixels at most in this format")
+    scans = count_scans(data) if is_jpeg(data) else 1
+    if scans > _MANY_SCANS and scans * width * height > _MAX_SCAN_PIXELS:
+        raise BadRecord("image too large", f"{width}x{height} in {scans} scans")
+
+
 def pillow_to_rgb(image: Image.Image) -> np.ndarray:
-    """First frame of a Pillow image, upright, 16 bits scaled to 8, transparency on white: uint8 [H, W, 3]."""
-    return _turn(_to_rgb(image), _orientation(image))
+    """First frame of a Pillow image, upright, 16 bits scaled to 8, transparency on white: uint8 [H, W, 3].
+
+    Raises:
+        BadRecord: no pixels, more than `MAX_PIXELS`, or data that cannot be decoded.
+    """
+    if not 0 < image.width * image.height <= MAX_PIXELS:
+        raise BadRecord("image too large" if image.width * image.height else "empty image", f"{image.size}")
+    try:
+        return _turn(_to_rgb(image), _orientation(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # an image that Pillow has not read yet may hold anything
+        raise BadRecord("undecodable image", _one_line(error)) from None
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -3,6 +3,8 @@
 Apart from training's transforms, whose OpenCV a deployed model does without.
 """
 
+import os
+
 import numpy as np
 from PIL import Image
 
@@ -11,6 +13,7 @@ from lightclip_ms.data.decode import EncodedImage, pillow_to_rgb
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 MAX_ASPECT = 8
+_LARGE, _GAP = 1 << 23, 4.0  # pixels above which a picture is first averaged to four times the size that is wanted
 
 
 class EvalTransform:
@@ -28,15 +31,17 @@ class EvalTransform:
     def pixels(self, image) -> np.ndarray:
         """Pillow image or encoded bytes to uint8 [S, S, 3], before normalisation. Raises BadRecord (a ValueError)."""
         size = self.image_size
-        image = Image.fromarray(_to_rgb(image))
+        image = Image.fromarray(to_rgb(image))
         short = min(image.size)
         reach = MAX_ASPECT * short  # what lies beyond misses the central crop, but would take memory to resize
         image = image.crop(_centre(image.size, [min(side, reach) for side in image.size]))
         width, height = (size * side // short for side in image.size)
-        return np.asarray(image.resize((width, height), Image.BICUBIC).crop(_centre((width, height), (size, size))))
+        gap = _GAP if image.width * image.height > _LARGE else None
+        image = image.resize((width, height), Image.BICUBIC, reducing_gap=gap)
+        return np.asarray(image.crop(_centre((width, height), (size, size))))
 
     def __call__(self, image) -> np.ndarray:
-        """Pillow image or encoded bytes to float32 [3, S, S]."""
+        """Pillow image or encoded bytes to float32 [3, S, S]. Raises ValueError for anything else."""
         return normalize(self.pixels(image), self.mean, self.std)
 
 
@@ -57,5 +62,17 @@ def _centre(size, part) -> tuple[int, int, int, int]:
     return left, top, left + part[0], top + part[1]
 
 
-def _to_rgb(image) -> np.ndarray:
-    return pillow_to_rgb(image) if isinstance(image, Image.Image) else EncodedImage(image).decode()
+def to_rgb(image) -> np.ndarray:
+    """Pillow image or encoded bytes to uint8 [H, W, 3]. Raises ValueError for anything else, BadRecord if damaged."""
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return EncodedImage(bytes(image)).decode()
+    if isinstance(image, Image.Image):
+        return pillow_to_rgb(image)
+    if isinstance(image, (str, os.PathLike)):
+        raise ValueError(f"got the path {os.fspath(image)!r}: pass Image.open(path), or the file's content as bytes")
+    if isinstance(image, np.ndarray):
+        raise ValueError(
+            f"got an array {list(image.shape)} of {image.dtype}: pass Image.fromarray(array), where array is uint8 "
+            "[H, W, 3]"
+        )
+    raise ValueError(f"got {type(image).__name__}: pass one Pillow image, or the content of a picture file as bytes")

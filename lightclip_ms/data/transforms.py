@@ -1,11 +1,10 @@
 """Pictures to network inputs in training, with augmentation: float32 [3, H, W], normalised."""
 
 import numpy as np
-from PIL import Image
 
 from lightclip_ms.config.schema import AugmentConfig
-from lightclip_ms.data.decode import EncodedImage, pillow_to_rgb
-from lightclip_ms.data.eval_transform import normalize
+from lightclip_ms.data.decode import EncodedImage
+from lightclip_ms.data.eval_transform import normalize, to_rgb
 from lightclip_ms.data.image_augment import augment, augment_pixels, draw_augmentation
 
 
@@ -18,8 +17,8 @@ class TrainTransform:
 
     def pixels(self, image, rng: np.random.Generator) -> np.ndarray:
         """Pillow image or encoded bytes to uint8 [H, W, 3], before normalisation. Raises BadRecord (a ValueError)."""
-        if isinstance(image, Image.Image):
-            pixels = pillow_to_rgb(image)
+        if not isinstance(image, bytes):
+            pixels = to_rgb(image)
             parameters = draw_augmentation(rng, *pixels.shape[:2], self.augment_config)
             return augment_pixels(pixels, parameters, self.image_size)
         encoded = EncodedImage(image)

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from lightclip_ms.data.arguments import require_images, require_tokens
 from lightclip_ms.data.eval_transform import EvalTransform
 from lightclip_ms.data.tokenizer import Tokenizer, check_ids, read_merges
 from lightclip_ms.export.manifest import OPSET, check_file, choose_precision, read_manifest
@@ -54,13 +55,10 @@ class ExportedModel:
             float32 [N, E].
 
         Raises:
-            ValueError: another shape.
+            ValueError: another type, shape or kind of number.
         """
-        images = np.asarray(images, np.float32)
-        size = self.image_size
-        if images.ndim != 4 or images.shape[1:] != (3, size, size):
-            raise ValueError(f"images must be [N, 3, {size}, {size}], not {list(images.shape)}")
-        return self._encode("image", images, normalize)
+        require_images(images, self.image_size)
+        return self._encode("image", np.asarray(images, np.float32), normalize)
 
     def encode_text(self, tokens: np.ndarray, normalize: bool = False) -> np.ndarray:
         """Embed captions.
@@ -73,10 +71,12 @@ class ExportedModel:
             float32 [N, E].
 
         Raises:
-            ValueError: another shape, an id outside the vocabulary, or a row without end of text.
+            ValueError: another type, shape or kind of number, no row, an id outside the vocabulary, or a row without
+            end of text.
         """
-        tokens = np.asarray(tokens, np.int32)
         tokenizer = self.tokenizer
+        require_tokens(tokens, tokenizer.context_length)
+        tokens = np.asarray(tokens, np.int32)
         longest = check_ids(tokens, tokenizer.context_length, tokenizer.vocab_size)
         return self._encode("text", np.ascontiguousarray(tokens[:, :longest]), normalize)
 

@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from lightclip_ms.data.arguments import require_images, require_tokens
 from lightclip_ms.data.tokenizer import check_ids
 
 # Each combination has a compiled graph of its own, so there are few: lengths besides the context length, and batch
@@ -61,13 +62,10 @@ class LightCLIP(nn.Cell):
             float32 [N, E]; the same for a picture, to rounding, in whatever batch it comes.
 
         Raises:
-            ValueError: another shape.
+            ValueError: another type, shape or kind of number.
         """
-        images = _as_array(images, np.float32)
-        size = self.visual.image_size
-        if images.ndim != 4 or images.shape[1:] != (3, size, size):
-            raise ValueError(f"images must be [N, 3, {size}, {size}], not {list(images.shape)}")
-        return self._run(self._encode_image, images, normalize)
+        require_images(images, self.visual.image_size)
+        return self._run(self._encode_image, _as_array(images, np.float32), normalize)
 
     def encode_text(self, tokens, normalize: bool = False) -> Tensor:
         """Embed captions.
@@ -81,8 +79,10 @@ class LightCLIP(nn.Cell):
             float32 [N, E]; the same for a text, to rounding, in whatever batch it comes.
 
         Raises:
-            ValueError: another shape, an id outside the vocabulary, or a row without end of text.
+            ValueError: another type, shape or kind of number, no row, an id outside the vocabulary, or a row without
+            end of text.
         """
+        require_tokens(tokens, self.text.context_length)
         tokens = _as_array(tokens, np.int32)
         longest = check_ids(tokens, self.text.context_length, self.text.vocab_size)
         length = min(length for length in (*TEXT_LENGTHS, self.text.context_length) if length >= longest)
