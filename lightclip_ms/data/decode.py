@@ -66,6 +66,8 @@ class EncodedImage:
     def _open_with_pillow(self) -> None:
         try:
             self._pillow = Image.open(io.BytesIO(self._data), formats=_FORMATS)
+        except MemoryError:  # says nothing about the picture, whose size was checked
+            raise
         except Exception as error:  # on hostile bytes a decoder may raise anything
             raise BadRecord("undecodable image", _one_line(error)) from None
 

@@ -10,8 +10,8 @@ from lightclip_ms.data.tokenizer import clean_text
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 _MAX_CHARACTERS = 8192  # of one caption; 75 tokens never need more
 MAX_CAPTION_BYTES = 4 * _MAX_CHARACTERS  # of UTF-8; nothing beyond is read
-_MARKUP = re.compile(r"<\|[^|<>]*\|>|<!--.*?-->|</?[a-z!?][^<>]*>", re.IGNORECASE | re.DOTALL)
-_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0\ufffd"  # drawn as nothing, or what undecodable bytes became
+_MARKUP = re.compile(r"<!--.*?-->|</?[a-z!?][^<>]*>", re.IGNORECASE | re.DOTALL)
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are drawn as nothing
 
 
 class Pair(NamedTuple):

@@ -3,7 +3,6 @@
 import collections
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -11,8 +10,10 @@ from lightclip_ms.data.batch import INDEX, MASKING, PARTS, BatchLayout
 from lightclip_ms.data.masking import mask_tokens
 from lightclip_ms.data.order import epoch_order, rank_batches, steps_per_epoch
 from lightclip_ms.data.pairs import open_pairs
+from lightclip_ms.data.reading import ReadFailed
 from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.text_augment import TextAugment
+from lightclip_ms.data.threads import Threads
 from lightclip_ms.data.transforms import TrainTransform
 from lightclip_ms.data.workers import start_worker
 
@@ -92,27 +93,25 @@ class TrainData:
             the parts of the layout (`data.batch`) and `index` int32 [N].
 
         Raises:
-            ValueError: more bad records than `max_bad_fraction` allows. RuntimeError: a sample failed in an unforeseen
-            way; the message names it.
+            ValueError: more bad records than `max_bad_fraction` allows. OSError: data could not be read, though nothing
+            is wrong with the record (see `data.reading`). RuntimeError: a sample failed in an unforeseen way; the
+            message names it.
         """
         order = epoch_order(self._source.shard_sizes, self._seed, epoch, self._config.shuffle_window)
         batches = rank_batches(order, self._layout.batch_size, self._rank, self._world_size)[start_step:]
-        pool = ThreadPoolExecutor(self._config.workers, "lightclip-data", initializer=start_worker)
-        try:
+        with Threads(self._config.workers, start_worker) as pool:
             under_way = collections.deque()
             for indices in batches[:_PREFETCH]:
                 under_way.append(self._start(pool, indices, epoch))
             # The next batches are always under way: the network never waits for the first sample of one.
             for step in range(len(batches)):
                 images, chunks = under_way.popleft()
-                parts = [chunk.result() for chunk in chunks]
+                parts = pool.results(chunks, self._config.train)
                 if step + _PREFETCH < len(batches):
                     under_way.append(self._start(pool, batches[step + _PREFETCH], epoch))
                 yield {**images, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
-        finally:
-            pool.shutdown(cancel_futures=True)
 
-    def _start(self, pool: ThreadPoolExecutor, indices: np.ndarray, epoch: int):
+    def _start(self, pool: Threads, indices: np.ndarray, epoch: int):
         """Pictures of a batch, still empty, and the futures of the chunks that fill them and return all the rest."""
         images = {name: np.empty(self._layout.shape(name), PARTS[name].dtype) for name in self._views("image")}
         chunks = [slice(start, start + _CHUNK) for start in range(0, len(indices), _CHUNK)]
@@ -164,6 +163,10 @@ class TrainData:
                             pixels[name] = self._transform.pixels(pair.image, further)
             except BadRecord as error:
                 self._leave_out(sample, error)
+            except OSError:
+                raise
+            except MemoryError:
+                raise ReadFailed(f"{self.key(sample)}: not enough memory to decode it") from None
             except Exception as error:
                 raise RuntimeError(f"{self.key(sample)}: {type(error).__name__}: {error}") from error
             else:

@@ -6,12 +6,12 @@ Legend: N items, B batch size, E embedding size.
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from lightclip_ms.data.skipped import BadRecord, SkipReport
+from lightclip_ms.data.threads import Threads
 from lightclip_ms.data.workers import start_worker
 from lightclip_ms.eval.ranks import Ranks
 
@@ -108,15 +108,15 @@ class Embedder:
         chunks = [range(start, min(start + self.batch_size, count)) for start in starts]
         return chunks[self._ranks.rank :: self._ranks.world_size]
 
-    def _load_batches(self, pool: ThreadPoolExecutor, load, count: int):
+    def _load_batches(self, pool: Threads, load, count: int):
         chunks = self._chunks(count)
         waiting = deque()
         for chunk in chunks:
-            waiting.append(pool.map(load, chunk))
+            waiting.append([pool.submit(load, index) for index in chunk])
             if len(waiting) > _PREFETCHED:
-                yield _stack(waiting.popleft())
+                yield _stack(pool.results(waiting.popleft(), "images"))
         while waiting:
-            yield _stack(waiting.popleft())
+            yield _stack(pool.results(waiting.popleft(), "images"))
 
     def _run(self, batches, encode, count: int, what: str) -> tuple[np.ndarray, np.ndarray, float]:
         """The batches of all ranks in order: features [N, E], whether each was readable [N], items per second."""
