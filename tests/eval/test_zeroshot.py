@@ -109,10 +109,10 @@ def test_several_cards_embed_the_same(tmp_path):
             parts[rank] = rows
             return np.ones((3 * len(rows), rows.shape[1]), np.float32)
 
-        embedder(2, cards=Ranks(rank, 3, gather)).images(open_labelled(path))
+        embedder(2, ranks=Ranks(rank, 3, gather)).images(open_labelled(path))
     gathered = np.concatenate([parts[rank] for rank in range(3)])
     for rank in range(3):
-        again = embedder(2, cards=Ranks(rank, 3, lambda rows: gathered)).images(open_labelled(path))
+        again = embedder(2, ranks=Ranks(rank, 3, lambda rows: gathered)).images(open_labelled(path))
         np.testing.assert_array_equal(again.features, alone.features)
         assert again.skipped == alone.skipped == f"1 of 7 images, e.g. {path}: 900"
     assert {len(rows) for rows in parts.values()} == {4}  # four batches of two over three cards: two rounds each
