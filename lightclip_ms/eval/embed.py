@@ -82,7 +82,7 @@ class Embedder:
                 report.add(error.reason, images.key(index), error.detail)
                 return np.zeros((3, self.towers.image_size, self.towers.image_size), np.float32), False
 
-        with ThreadPoolExecutor(self._workers, initializer=start_worker) as pool:
+        with Threads(self._workers, start_worker) as pool:
             batches = self._load_batches(pool, load, len(images))
             features, valid, per_second = self._run(batches, self.towers.encode_images, len(images), "images")
         if not valid.any():
