@@ -51,7 +51,7 @@ def main() -> None:
         f"chance          {chances}   ({result['images']} images, {result['captions']} captions; "
         f"{command.speeds(result)})"
     )
-    command.print_left_out(dataset, result)
+    command.print_left_out(dataset, result["skipped"])
     if args.json:
         left_out = command.left_out(dataset)
         files.write_json(args.json, {"data": args.data, **result, **left_out, **command.provenance(embedder)})

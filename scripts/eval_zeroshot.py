@@ -10,7 +10,7 @@ import argparse
 from lightclip_ms.eval import command
 from lightclip_ms.eval.run import evaluate_zeroshot
 from lightclip_ms.eval.sets import prompts
-from lightclip_ms.eval.sets.class_order import class_mapping, describe_classes, match_classes
+from lightclip_ms.eval.sets.class_order import describe_classes, match_classes
 from lightclip_ms.eval.sets.labelled import open_labelled
 from lightclip_ms.runtime import files
 from lightclip_ms.runtime.exits import main_guard
@@ -49,10 +49,10 @@ def main() -> None:
         f"{result['images']} images, {result['classes']} classes, {result['templates']} templates; "
         f"{command.speeds(result)})"
     )
-    print(describe_classes(dataset, names))
-    command.print_left_out(dataset, result)
+    print(describe_classes(result["class_names"]))
+    command.print_left_out(dataset, result["skipped"])
     if args.json:
-        details = {"class_names": class_mapping(dataset, names), **command.left_out(dataset)}
+        details = command.left_out(dataset)
         files.write_json(args.json, {"data": args.data, **result, **details, **command.provenance(embedder)})
 
 

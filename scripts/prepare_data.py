@@ -79,6 +79,8 @@ def write_files(arguments) -> None:
         return
     print(f"kept {manifest['pairs']} pairs in {arguments.output} ({MANIFEST} has the checksums)")
     print_dropped(manifest["dropped"], manifest["examples"])
+    for reason, count in manifest["mended"].items():
+        print(f"mended {count}: {reason}, e.g. {manifest['examples'][reason][0]}")
     print("words a caption:")
     most = max(manifest["caption_words"].values())
     for name, count in manifest["caption_words"].items():
@@ -102,7 +104,8 @@ def check(arguments) -> int:
     print(f"{len(source)} pairs, {total} read, {bad} bad")
     for line in first:
         print(f"  {line}")
-    print_dropped(source.report.counts, source.report.examples)
+    for line in source.report.lines():
+        print(line)
     print_dropped(report.counts, report.examples)
     changed = verify(arguments.source) if os.path.isfile(os.path.join(arguments.source, MANIFEST)) else []
     for line in changed:

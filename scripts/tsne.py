@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightclip_ms.eval import command
 from lightclip_ms.eval.sets import prompts
-from lightclip_ms.eval.sets.class_order import describe_classes, match_classes
+from lightclip_ms.eval.sets.class_order import class_mapping, describe_classes, match_classes
 from lightclip_ms.eval.sets.images import Subset
 from lightclip_ms.eval.sets.labelled import open_labelled
 from lightclip_ms.figures import embedding_map, pictures, png
@@ -36,7 +36,8 @@ def main() -> None:
         raise ValueError(f"--label: {len(labels)} given, {len(args.checkpoint)} needed")
     dataset = open_labelled(args.data)
     names = match_classes(dataset, prompts.load_class_names(args.classnames) if args.classnames else None)
-    print(describe_classes(dataset, names))
+    print(describe_classes(class_mapping(dataset, names)))
+    command.print_left_out(dataset)
     chosen = embedding_map.evenly_per_class(dataset.labels, args.images)
     maps = []
     for label, checkpoint in zip(labels, args.checkpoint):

@@ -209,6 +209,7 @@ def _write_manifest(folder: pathlib.Path, identity: dict, parts: list[dict], ope
         "settings": identity,
         "pairs": sum(part["pairs"] for part in parts),
         "dropped": dict(dropped.most_common()),
+        "mended": dict(opened.notes.most_common()),
         "examples": examples,
         "caption_words": {name: lengths[name] for name in order if lengths[name]},
         "files": {name: facts for part in parts for name, facts in part["files"].items()},

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightclip_ms.data.cache import cached_arrays
 from lightclip_ms.data.pair import IMAGE_EXTENSIONS
-from lightclip_ms.data.reading import read_span
+from lightclip_ms.data.reading import read_span, require_regular
 from lightclip_ms.data.skipped import SkipReport
 from lightclip_ms.data.tar_members import tar_members
 
@@ -36,6 +36,8 @@ def expand_shards(pattern: str, ending: str = ".tar") -> list[str]:
             shards += found
     if not shards:
         raise FileNotFoundError(f"{pattern!r}: names no shard")
+    for shard in shards:
+        require_regular(shard)
     return list(dict.fromkeys(shards))
 
 

@@ -16,6 +16,7 @@ CUT = "damaged or truncated tar"  # the reason in the report
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _MAX_EXTENDED = 1 << 20  # bytes of a long name or of pax records
+_MAX_NAME = 4096  # characters, as file systems have it
 _MAX_SPARSE_BLOCKS = 1024
 _OCTAL = re.compile(rb" *([0-7]*) *\Z")
 _REGULAR, _SPARSE, _FOLDER = (b"0", b"\0", b"7"), b"S", b"5"
@@ -93,8 +94,8 @@ def _members(path: str, read, length: int, report: SkipReport):
                 continue
             if kind not in _REGULAR or sparse:
                 report.add("tar member that is no plain file", f"{path}: {name}")
-            elif name.startswith("/") or ".." in name.split("/") or "\0" in name:
-                report.add("tar member with an unsafe name", f"{path}: {name}")
+            elif len(name) > _MAX_NAME or name.startswith("/") or ".." in name.split("/") or "\0" in name:
+                report.add("tar member with an unsafe name", f"{path}: {name[:200]}")
             else:
                 yield name.removeprefix("./"), start, size
     except _Damage as damage:

@@ -92,12 +92,12 @@ def left_out(dataset) -> dict:
     return {"left_out": dict(report.counts), "mended": dict(report.notes), "examples": report.examples}
 
 
-def print_left_out(dataset, result: dict) -> None:
+def print_left_out(dataset, skipped: str = "") -> None:
     """One line each for what was left out on opening, what was mended, and the images that could not be read."""
     for line in dataset.report.lines():
         print(line)
-    if result["skipped"]:
-        print(f"skipped: {result['skipped']}")
+    if skipped:
+        print(f"skipped: {skipped}")
 
 
 def make_room(path: str | None) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from lightclip_ms.eval.embed import Embedded, Embedder
 from lightclip_ms.eval.retrieval import KS, recall_at_k
+from lightclip_ms.eval.sets.class_order import class_mapping
 from lightclip_ms.eval.text_cache import embed_prompts
 from lightclip_ms.eval.zeroshot import build_classifier, build_prompts, classification_scores, label_ranks
 
@@ -16,6 +17,9 @@ def evaluate_zeroshot(embedder: Embedder, dataset, class_names: list[str], templ
     Args:
         dataset: a labelled set (`labelled.py`).
         class_names: C names in the order of `dataset.labels`; templates: prompts with `{}`.
+
+    Returns:
+        Among others `class_names`: [folder or index, name] of every class.
     """
     texts = embed_prompts(embedder, build_prompts(class_names, templates))
     classifier = build_classifier(texts.features, len(class_names))
@@ -28,6 +32,7 @@ def evaluate_zeroshot(embedder: Embedder, dataset, class_names: list[str], templ
         "chance_top5": min(100.0, 500 / classes),
         "classes": classes,
         "templates": len(templates),
+        "class_names": class_mapping(dataset, class_names),
         **_counts(images, texts),
     }
 

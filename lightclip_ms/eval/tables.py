@@ -5,6 +5,7 @@ from importlib import resources
 
 import yaml
 
+from lightclip_ms.eval.sets.class_order import describe_classes
 from lightclip_ms.eval.sets.prompts import built_in
 from lightclip_ms.eval.sets.retrieval import SETS
 
@@ -87,6 +88,9 @@ def to_markdown(results: dict[str, dict], encoder: str, absent: dict[str, str], 
             ["## Details", "", columns, "|---" * 8 + "|", *(_detail(key, result) for key, result in results.items())]
         )
     )
+    classes = [f"- {key}: {describe_classes(r['class_names'])}" for key, r in results.items() if "class_names" in r]
+    if classes:
+        parts.append("\n".join(["## Classes", "", *classes]))
     if absent:
         parts.append("\n".join(["## Absent", "", *(f"- {key}: put {where}" for key, where in absent.items())]))
     parts.append("\n".join(["## How", "", *(f"- {key}: {value}" for key, value in provenance.items())]))

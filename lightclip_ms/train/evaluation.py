@@ -9,7 +9,7 @@ from lightclip_ms.eval.embed import Embedder
 from lightclip_ms.eval.ranks import join_ranks
 from lightclip_ms.eval.run import embed_captions, evaluate_zeroshot, score_retrieval
 from lightclip_ms.eval.sets.captioned import open_captions
-from lightclip_ms.eval.sets.class_order import describe_classes, match_classes
+from lightclip_ms.eval.sets.class_order import class_mapping, describe_classes, match_classes
 from lightclip_ms.eval.sets.labelled import open_labelled
 from lightclip_ms.eval.sets.prompts import load_class_names, load_templates
 from lightclip_ms.eval.towers import ModelTowers
@@ -35,7 +35,7 @@ class Evaluation:
         if self._labelled is not None:
             self._classes = match_classes(self._labelled, load_class_names(data.zeroshot_classes))
             self._templates = load_templates(data.zeroshot_templates)
-            _LOG.info("data.zeroshot: %s", describe_classes(self._labelled, self._classes))
+            _LOG.info("data.zeroshot: %s", describe_classes(class_mapping(self._labelled, self._classes)))
 
     def run(self, model: nn.Cell) -> dict[str, float]:
         """Recalls, their mean, and accuracies in percent; empty if nothing is configured. `model` stays in its mode."""

@@ -18,7 +18,7 @@ from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.data.tar_index import TarIndex
 from lightclip_ms.data.transforms import TrainTransform
 from lightclip_ms.eval.sets.captioned import open_captions
-from lightclip_ms.eval.sets.class_order import describe_classes, match_classes
+from lightclip_ms.eval.sets.class_order import class_mapping, describe_classes, match_classes
 from lightclip_ms.eval.sets.images import open_images
 from lightclip_ms.eval.sets.labelled import open_labelled
 from tests.fuzz import make_folders, make_pictures, make_tables, make_tars
@@ -126,7 +126,7 @@ def use_folder(folder: tuple[str, list[str] | None]) -> None:
         dataset = open_labelled(root)
         matched = match_classes(dataset, names)
         assert len(matched) == len(dataset.classes) == dataset.labels.max() + 1
-        assert describe_classes(dataset, matched)
+        assert describe_classes(class_mapping(dataset, matched))
         return len(matched)
 
     try:

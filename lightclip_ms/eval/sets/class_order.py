@@ -89,19 +89,18 @@ def match_in_order(folders: list[str], names: list[str]) -> list[str]:
     return _by_name(folders, names) or _in_place(folders, names)
 
 
-def describe_classes(dataset, names: list[str]) -> str:
-    """One line that shows which class has which name: the first three and the last."""
-    pairs = class_mapping(dataset, names)
-    shown = [f"{folder} = {name}" for folder, name in pairs[:3]]
-    if len(pairs) > 3:
-        shown += ["..."] * (len(pairs) > 4) + [f"{pairs[-1][0]} = {pairs[-1][1]}"]
-    return f"{len(pairs)} classes: " + ", ".join(shown)
-
-
 def class_mapping(dataset, names: list[str]) -> list[list[str]]:
     """[folder or index, name] of every class in label order, for reports."""
     folders = dataset.classes or [str(index) for index in range(len(names))]
     return [[folder, name] for folder, name in zip(folders, names)]
+
+
+def describe_classes(mapping: list[list[str]]) -> str:
+    """One line that shows which class has which name: the first three and the last."""
+    shown = [f"{folder} = {name}" for folder, name in mapping[:3]]
+    if len(mapping) > 3:
+        shown += ["..."] * (len(mapping) > 4) + [f"{mapping[-1][0]} = {mapping[-1][1]}"]
+    return f"{len(mapping)} classes: " + ", ".join(shown)
 
 
 def _by_folder(pairs: list[tuple[str | None, str]]) -> dict[str, str]:
