@@ -1,18 +1,20 @@
-# Sourced by the other scripts from the checkout's root: sets PYTHON to one with the requirements, making .venv if needed.
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-if [[ -x .venv/bin/python ]]; then
-  PYTHON=$PWD/.venv/bin/python
+# Sourced by the other scripts, which set ROOT to the checkout: sets PYTHON to one with the requirements, making
+# $ROOT/.venv if needed. The working directory stays the user's.
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+if [[ -x $ROOT/.venv/bin/python ]]; then
+  PYTHON=$ROOT/.venv/bin/python
 else
   PYTHON=$(command -v python3 || command -v python || true)
 fi
 
 has_requirements() {
-  [[ -n $1 ]] && "$1" - <<'PYTHON' 2>/dev/null
+  [[ -n $1 ]] && "$1" - "$ROOT/requirements.txt" <<'PYTHON' 2>/dev/null
 import importlib.metadata
 import re
+import sys
 
-for line in open("requirements.txt"):
-    importlib.metadata.version(re.match(r"[\w.-]+", line).group())
+for name in re.findall(r"^[\w.-]+", open(sys.argv[1]).read(), re.MULTILINE):
+    importlib.metadata.version(name)
 PYTHON
 }
 
@@ -28,8 +30,8 @@ if ! has_requirements "$PYTHON"; then
     echo "error: Python 3.10, 3.11 or 3.12 is needed; none was found on PATH" >&2
     exit 2
   fi
-  echo "installing the requirements into .venv, once"
-  "$base" -m venv .venv
-  PYTHON=$PWD/.venv/bin/python
-  "$PYTHON" -m pip install --quiet --disable-pip-version-check -e .
+  echo "installing the requirements into $ROOT/.venv, once"
+  "$base" -m venv "$ROOT/.venv"
+  PYTHON=$ROOT/.venv/bin/python
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check -e "$ROOT"
 fi

@@ -2,5 +2,6 @@
 # Run all tests; arguments go to pytest. Sets up .venv with the requirements if no Python with them is active.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+ROOT=$PWD
 source scripts/find_python.sh
 exec "$PYTHON" -m pytest "$@"

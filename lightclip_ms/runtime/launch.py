@@ -68,11 +68,11 @@ def msrun_command(script: list[str], devices: int, log_dir: Path, environ) -> li
         ]
     else:
         command += [f"--master_port={free_port()}", "--tail_worker_log=0"]
-    return command + script
+    return [*command, "python", *script]
 
 
 def launch(script: list[str], devices: int, output_dir: str, device: str) -> int:
-    """Run `script` (a Python file and its arguments) on `devices` processes; returns the exit code.
+    """Run `script` (a file, or `-m` and a module, then arguments) on `devices` processes; returns the exit code.
 
     Raises:
         ValueError: see `msrun_command`.

@@ -19,7 +19,7 @@ def test_one_machine_takes_a_free_port_and_shows_rank_0():
     assert {"--worker_num=4", "--local_worker_num=4", "--log_dir=logs", "--join=True", "--tail_worker_log=0"} <= set(
         command
     )
-    assert command[-3:] == ["train.py", "--config", "x"]
+    assert command[-4:] == ["python", "train.py", "--config", "x"]
     port = next(part for part in command if part.startswith("--master_port="))
     assert int(port.partition("=")[2]) > 1024
 

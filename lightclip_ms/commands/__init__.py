@@ -1,0 +1,1 @@
+"""The command lines: what scripts/ and `python -m lightclip_ms.ROOM` start. Nothing else imports from here."""

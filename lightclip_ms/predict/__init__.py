@@ -1,0 +1,1 @@
+"""Nothing but the command `python -m lightclip_ms.predict`."""
