@@ -63,7 +63,7 @@ def main():
         from lightclip_ms.config.file import load_config
 
         run = run_mindspore if sys.argv[1] == "mindspore" else run_torch
-        run(load_config(str(ROOT / f"configs/{sys.argv[2]}.yaml")), int(sys.argv[3]))
+        run(load_config(sys.argv[2]), int(sys.argv[3]))
         return
     environment = {**os.environ, "ONEDNN_VERBOSE": "1", "OMP_NUM_THREADS": str(os.cpu_count())}
     for case in sys.argv[1:]:

@@ -24,12 +24,11 @@ from lightclip_ms.runtime.exits import main_guard
 
 DEFAULT = ("resnet18:16", "mobilenet_v2:16", "swin_nano:16", "demo:64")
 TOLERANCE = 1e-4
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def parse_case(text: str):
     name, _, batch = text.partition(":")
-    return load_config(str(CONFIGS / f"{name}.yaml")), int(batch or 16)
+    return load_config(name), int(batch or 16)
 
 
 def show(result: dict) -> None:

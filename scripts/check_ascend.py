@@ -8,13 +8,10 @@ with, 2 for a mistake in the arguments. Under `msrun` the step of several cards 
 
 import argparse
 import sys
-from pathlib import Path
 
 from lightclip_ms.analysis.paper_configs import ARGUMENTS_HELP, chosen_configs
 from lightclip_ms.runtime import backend
 from lightclip_ms.runtime.exits import main_guard
-
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @main_guard
@@ -24,7 +21,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=2, help="batch of one card (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="only transfers and violations")
     options = parser.parse_args()
-    configs = chosen_configs(options.arguments, CONFIGS)
+    configs = chosen_configs(options.arguments)
 
     backend.prepare_device("cpu")
     from lightclip_ms.analysis.ascend_check import check

@@ -8,14 +8,12 @@ Prints Markdown tables. A model, not a measurement: see docs/scaling.md.
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 
 from lightclip_ms.analysis.cost_model import Hardware, count_similarity_arrays, count_step, step_cost
 from lightclip_ms.analysis.paper_configs import ARGUMENTS_HELP, chosen_configs
 from lightclip_ms.runtime import backend
 from lightclip_ms.runtime.exits import main_guard
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 UNITS = {
     "teraflops": "peak TFLOPS of a card",
     "utilization": "share of the peak that is reached",
@@ -42,7 +40,7 @@ def main() -> int:
     options = parser.parse_args()
     hardware = Hardware(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Hardware)})
     _check_positive({"--cards": min(options.cards), **{f"--{name}": value for name, value in vars(hardware).items()}})
-    configs = chosen_configs(options.arguments, CONFIGS)
+    configs = chosen_configs(options.arguments)
 
     backend.prepare_device("cpu")
     steps = {name: count_step(config) for name, config in configs.items()}

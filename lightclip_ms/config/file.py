@@ -1,8 +1,10 @@
-"""Configurations from YAML files with one level of `base:`, `key=value` overrides and dictionaries."""
+"""Configurations from YAML files and the `base:` they name, `key=value` overrides and dictionaries."""
 
 import dataclasses
+import difflib
 import os
 import typing
+from pathlib import Path
 
 import yaml
 
@@ -10,6 +12,8 @@ from lightclip_ms.config.checks import coerce, require, unknown_key
 from lightclip_ms.config.loss import LossConfig, all_keys
 from lightclip_ms.config.presets import check_name, starting_point
 from lightclip_ms.config.schema import Config
+
+SHIPPED = Path(__file__).parent / "shipped"  # in a checkout a link to configs/, so that there is one copy
 
 
 def _all_keys(cls, prefix: str = "") -> list[str]:
@@ -44,9 +48,30 @@ def _merge(base: dict, changes: dict) -> dict:
     return merged
 
 
+def shipped_names() -> list[str]:
+    """Names of the configurations that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def find_config(name: str, folder: str = "") -> str:
+    """Path of a configuration: the file `name`, relative to `folder`, else the shipped one of that name.
+
+    Raises:
+        FileNotFoundError: neither exists; the message offers the nearest shipped names.
+    """
+    path = os.path.join(folder, name)
+    if os.path.isfile(path):
+        return path
+    stem = os.path.basename(name).removesuffix(".yaml")
+    if stem in shipped_names() and os.path.basename(name) == name:
+        return str(SHIPPED / f"{stem}.yaml")
+    nearest = difflib.get_close_matches(stem, shipped_names(), n=3, cutoff=0)
+    raise FileNotFoundError(
+        f"{path}: no such configuration file; did you mean {', '.join(nearest)}, which come with the package?"
+    )
+
+
 def _read_yaml(path: str) -> dict:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such configuration file")
     with open(path, encoding="utf-8") as file:
         try:
             values = yaml.safe_load(file) or {}
@@ -55,6 +80,18 @@ def _read_yaml(path: str) -> dict:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a configuration is a mapping of keys to values, found {type(values).__name__}")
     return values
+
+
+def _read_with_base(path: str, above: tuple[str, ...] = ()) -> dict:
+    """The values of a file over those of its base; `above` are the files that led here."""
+    if path in above:
+        raise ValueError(f"{path}: is its own base: {' -> '.join((*above, path))}")
+    values = _read_yaml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    below = find_config(str(base), os.path.dirname(path))
+    return _merge(_read_with_base(below, (*above, path)), values)
 
 
 def _parse_override(text: str) -> dict:
@@ -79,16 +116,19 @@ def from_dict(values: dict) -> Config:
     return _build(Config, values)
 
 
-def load_config(path: str, overrides: typing.Sequence[str] = ()) -> Config:
-    """Read a YAML file, the file its `base:` key names (relative to it), and `key=value` overrides, in rising order.
+def load_config(name: str, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read a configuration, the one that its `base:` key names, and `key=value` overrides, in rising order.
+
+    Args:
+        name: a YAML file, or the name of a shipped configuration such as "resnet18". A `base:` is the same, relative to
+            the file that names it.
+        overrides: texts such as "train.batch_size=64".
 
     Raises:
         FileNotFoundError: a file is missing. ValueError: a key or value is wrong; the message says what is right.
     """
-    values = _read_yaml(path)
-    base = values.pop("base", None)
-    if base is not None:
-        values = _merge(_read_yaml(os.path.join(os.path.dirname(path), base)), values)
+    path = find_config(name)
+    values = _read_with_base(path)
     for text in overrides:
         values = _merge(values, _parse_override(text))
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightclip_ms.config.file import from_dict, load_config, to_dict
+from lightclip_ms.config.file import SHIPPED, from_dict, load_config, shipped_names, to_dict
 from lightclip_ms.config.schema import Config
 from lightclip_ms.model import factory
 from tests import ROOT
@@ -85,6 +85,27 @@ def test_overrides_win_and_keep_their_types():
     assert config.data.augment.crop_scale == (0.5, 1.0)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet18.yaml"])
+def test_a_shipped_configuration_goes_by_its_name_anywhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name) == load_config(str(CONFIGS / "resnet18.yaml"))
+    (tmp_path / "mine.yaml").write_text("base: demo\ntrain: {seed: 7}\n")
+    assert load_config("mine.yaml", ["train.seed=0"]) == load_config("demo")
+    (tmp_path / name).write_text("base: demo\n")  # a file of the user's own comes first
+    assert load_config(name) == load_config("demo")
+
+
+def test_a_file_that_is_its_own_base_is_refused(tmp_path):
+    (tmp_path / "one.yaml").write_text("base: two.yaml\n")
+    (tmp_path / "two.yaml").write_text("base: one.yaml\n")
+    with pytest.raises(ValueError, match="one.yaml: is its own base: .*one.yaml -> .*two.yaml -> .*one.yaml"):
+        load_config(str(tmp_path / "one.yaml"))
+
+
+def test_there_is_one_copy_of_the_shipped_configurations():
+    assert SHIPPED.samefile(CONFIGS) and shipped_names() == sorted(Path(path).stem for path in FILES)
+
+
 def test_round_trip():
     config = load_config(str(CONFIGS / "demo.yaml"))
     assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
@@ -119,8 +140,8 @@ def test_a_mistake_is_named_with_its_remedy(override, words):
 
 
 def test_files_that_are_missing_or_no_mapping(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.yaml: no such configuration file"):
-        load_config(str(tmp_path / "nowhere.yaml"))
+    with pytest.raises(FileNotFoundError, match="demos.yaml: no such configuration file; did you mean demo, "):
+        load_config(str(tmp_path / "demos.yaml"))
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ValueError, match="list.yaml: a configuration is a mapping"):
         load_config(str(tmp_path / "list.yaml"))
