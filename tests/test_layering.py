@@ -23,6 +23,7 @@ MAY_IMPORT = {  # room: the other rooms it may use, lazily or not
     "train": {"config", "runtime", "data", "losses", "encoders", "model", "eval", "figures"},
     "analysis": {"config", "runtime", "data", "losses", "model", "train"},
     "predict": set(),
+    "web": {"runtime", "model", "export", "eval"},
 }
 MAY_IMPORT["commands"] = set(MAY_IMPORT)  # command lines: nothing but a room's __main__.py imports them
 
