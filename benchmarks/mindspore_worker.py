@@ -4,21 +4,21 @@ import time
 
 START = time.perf_counter()
 
-import csv
-import json
-import sys
-from pathlib import Path
+import csv  # noqa: E402 - the time that imports take is part of the report
+import json  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 
-import mindspore as ms
-import numpy as np
-from mindspore import Tensor, nn
+import mindspore as ms  # noqa: E402
+import numpy as np  # noqa: E402
+from mindspore import Tensor, nn  # noqa: E402
 
-import lightclip_ms.runtime.backend
-from benchmarks.protocol import serve
-from lightclip_ms.config.schema import LossConfig, ModelConfig, TrainConfig
-from lightclip_ms.model.factory import create_model
-from lightclip_ms.train.objective import Objective
-from lightclip_ms.train.step import TrainStep
+import lightclip_ms.runtime.backend  # noqa: E402 - prepares the environment before MindSpore loads
+from benchmarks.protocol import serve  # noqa: E402
+from lightclip_ms.config.schema import LossConfig, ModelConfig, TrainConfig  # noqa: E402
+from lightclip_ms.model.factory import create_model  # noqa: E402
+from lightclip_ms.train.objective import Objective  # noqa: E402
+from lightclip_ms.train.step import TrainStep  # noqa: E402
 
 
 class Gradients(nn.Cell):

@@ -4,17 +4,17 @@ import time
 
 START = time.perf_counter()
 
-import json
-import sys
+import json  # noqa: E402 - the time that imports take is part of the report
+import sys  # noqa: E402
 
-import numpy as np
-import torch
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
-from benchmarks.protocol import serve
-from benchmarks.torch_objective import Objective
-from benchmarks.weights import to_torch_names
-from lightclip_ms.config.schema import ModelConfig
-from lightclip_ms.data.batch import LIGHTCLIP_PARTS
+from benchmarks.protocol import serve  # noqa: E402
+from benchmarks.torch_objective import Objective  # noqa: E402
+from benchmarks.weights import to_torch_names  # noqa: E402
+from lightclip_ms.config.schema import ModelConfig  # noqa: E402
+from lightclip_ms.data.batch import LIGHTCLIP_PARTS  # noqa: E402
 
 
 def load(folder: str):

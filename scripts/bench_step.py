@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 ENVIRONMENT = dict(os.environ)  # before `lightclip_ms` adds what only MindSpore should get
 
-from benchmarks.measure import TASKS, measure
-from lightclip_ms.config.file import load_config
-from lightclip_ms.runtime.exits import main_guard
+from benchmarks.measure import TASKS, measure  # noqa: E402
+from lightclip_ms.config.file import load_config  # noqa: E402
+from lightclip_ms.runtime.exits import main_guard  # noqa: E402
 
 DEFAULT = ("resnet18:16", "mobilenet_v2:16", "swin_nano:16", "demo:64")
 TOLERANCE = 1e-4

@@ -2,7 +2,7 @@
 
 import pytest
 
-import lightclip_ms
+import lightclip_ms  # noqa: F401  before any test module loads MindSpore
 from lightclip_ms.runtime import backend
 
 

@@ -120,6 +120,7 @@ class TrainConfig:
 
     epochs: int = 32
     batch_size: int = 512  # pairs per rank
+    pack_captions: bool = True  # several captions per row of the text encoder: no padding is computed, see docs/data.md
     accumulate: int = 1  # parts of a rank's batch that are in memory one at a time, see train/accumulate.py
     lr: float = 5e-4
     warmup: float = 0.05  # share of all steps

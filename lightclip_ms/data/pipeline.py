@@ -1,14 +1,16 @@
 """Training batches: read, augment, tokenize and mask ahead of the network, in an order that is known beforehand."""
 
 import collections
+import dataclasses
 import threading
 from collections.abc import Iterator
 
 import numpy as np
 
-from lightclip_ms.data.batch import INDEX, MASKING, PARTS, BatchLayout
+from lightclip_ms.data.batch import CAPTIONS, INDEX, MASKING, PARTS, BatchLayout
 from lightclip_ms.data.masking import mask_tokens
 from lightclip_ms.data.order import epoch_order, rank_batches, steps_per_epoch
+from lightclip_ms.data.packing import caption_lengths, pack_groups
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.reading import ReadFailed
 from lightclip_ms.data.skipped import BadRecord
@@ -109,7 +111,28 @@ class TrainData:
                 parts = pool.results(chunks, self._config.train)
                 if step + _PREFETCH < len(batches):
                     under_way.append(self._start(pool, batches[step + _PREFETCH], epoch))
-                yield {**images, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
+                batch = {**images, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
+                yield self._pack(batch) if self._layout.packed_rows else batch
+
+    def pack_captions(self, rows: int) -> None:
+        """From the next epoch on, batches come with packed captions in `rows` rows per group (`data.packing`)."""
+        self._layout = dataclasses.replace(self._layout, packed_rows=rows)
+
+    def sample_lengths(self, count: int) -> np.ndarray:
+        """Tokens of up to `count` captions, spread evenly over the data set: int [S]; unreadable ones are left out."""
+        lengths = []
+        for index in np.unique(np.linspace(0, self.num_samples - 1, min(count, self.num_samples)).astype(np.int64)):
+            try:
+                caption = self._source.read(int(index)).caption
+            except BadRecord:
+                continue
+            lengths.append(int(caption_lengths(self._tokenizer([caption]), self._tokenizer.eot_id)[0]))
+        return np.array(lengths, np.int64)
+
+    def _pack(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        layout = self._layout
+        captions = [batch[name] for name in CAPTIONS if name in layout.parts]
+        return {**batch, **pack_groups(captions, self._tokenizer.eot_id, layout.packed_rows, layout.groups)}
 
     def _start(self, pool: Threads, indices: np.ndarray, epoch: int):
         """Pictures of a batch, still empty, and the futures of the chunks that fill them and return all the rest."""

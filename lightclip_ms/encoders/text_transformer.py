@@ -8,6 +8,7 @@ from mindspore.common.initializer import Normal, initializer
 from lightclip_ms.encoders.layers import TransformerBlock, check_heads, dense, layer_norm
 
 STAGES = 4
+MASKED = -1e4  # added to a score; not -inf: float16 holds it, and inf - inf cannot arise
 
 
 class TextTransformer(nn.Cell):
@@ -41,24 +42,26 @@ class TextTransformer(nn.Cell):
         self.stages = nn.CellList([nn.CellList(blocks[i : i + per_stage]) for i in range(0, layers, per_stage)])
         self.norm = layer_norm(width)
         self.projection = dense(width, embed_dim, std, bias=False)
-        # A large negative number instead of -inf: float16 holds it, and inf - inf cannot arise.
-        causal = np.triu(np.full((context_length, context_length), -1e4, np.float32), 1)
+        causal = np.triu(np.full((context_length, context_length), MASKED, np.float32), 1)
         self._causal = Tensor(causal[None, None])
         self._positions = Tensor(np.arange(context_length, dtype=np.float32))
 
-    def _run_stages(self, ids, pick=None):
-        """Outputs [N, L, D] of the four stages; with `pick` [N, 1, L] the last one is [N, 1, D], the row it picks."""
+    def _embed(self, ids):
+        """int32 [N, L] -> (token and position embeddings [N, L, D], causal bias [1, 1, L, L])."""
         length = ids.shape[1]
         positions, causal = self.positional_embedding, self._causal
         if length < self.context_length:  # not in training: Ascend has no kernel for the gradient of a slice
             positions = ops.slice(positions, (0, 0), (length, self.width))
             causal = ops.slice(causal, (0, 0, 0, 0), (1, 1, length, length))
-        x = ops.gather(self.token_embedding, ids, 0) + positions
+        return ops.gather(self.token_embedding, ids, 0) + positions, causal
+
+    def _run_stages(self, x, bias, pick=None):
+        """Outputs [N, L, D] of the four stages; with `pick` [N, 1, L] the last one is [N, 1, D], the row it picks."""
         outputs = ()
         for number, stage in enumerate(self.stages):
             for place, block in enumerate(stage):
                 is_last = number == STAGES - 1 and place == len(stage) - 1
-                x = block(x, causal, pick if is_last else None)
+                x = block(x, bias, pick if is_last else None)
             outputs += (x,)
         return outputs
 
@@ -78,13 +81,30 @@ class TextTransformer(nn.Cell):
         L may be less than the context length: what follows the end of text changes nothing before it.
         """
         pick = self._pick_end(ids)
-        stages = self._run_stages(ids)
+        stages = self._run_stages(*self._embed(ids))
         last = self.norm(stages[-1])
         # A product with one-hot rows instead of a gather: its gradient is a product too.
         pooled = ops.BatchMatMul()(pick.astype(last.dtype), last)
         return stages[:-1] + (last,), self.projection(pooled.reshape(-1, self.width))
 
+    def forward_packed(self, ids, segments, positions):
+        """Several captions per row: int32 [R, L] each -> four stages [R, L, D], the last after the final LayerNorm.
+
+        Args:
+            ids: tokens. segments: number of the caption within the row, 0 where there is none. positions: within the
+                caption, below the context length.
+        """
+        x = ops.gather(self.token_embedding, ids, 0) + ops.gather(self.positional_embedding, positions, 0)
+        # Causal within a segment: tokens of different captions are as far apart as a token and its future.
+        same = ops.equal(segments.expand_dims(2), segments.expand_dims(1)).astype(ms.float32)  # [R, L, L]
+        stages = self._run_stages(x, self._causal + MASKED * (1 - same).expand_dims(1))
+        return stages[:-1] + (self.norm(stages[-1]),)
+
+    def project(self, ends):
+        """Tokens at the end of text after the final LayerNorm [K, D] -> pooled [K, E]."""
+        return self.projection(ends)
+
     def construct(self, ids):
         """int32 [N, L] -> pooled [N, E]; the last block and LayerNorm run for the pooled token alone."""
-        pooled = self._run_stages(ids, self._pick_end(ids))[-1]
+        pooled = self._run_stages(*self._embed(ids), self._pick_end(ids))[-1]
         return self.projection(self.norm(pooled.reshape(-1, self.width)))

@@ -88,23 +88,34 @@ class MaskedLanguageHeads(nn.Cell):
         self.text_head = dense(width, vocab_size, STD)
         self.fused_head = dense(2 * width, vocab_size, STD)
 
-    def construct(self, text_stages, image_stages, positions, rows):
-        """Four text stages [N, L, D] of the masked text, four image stages [N, P_s, C_s], positions int32 [N, M], and
-        rows int32 [R], the slots in [0, N M) to predict (`losses.vocabulary_rows`).
+    def construct(self, slots, image_stages, rows):
+        """Logits of some masked slots.
+
+        Args:
+            slots: outputs of text stages 2, 3 and 4 of the masked captions at the masked slots, three of [N, M, D].
+            image_stages: four of [N, P_s, C_s].
+            rows: int32 [R], the slots in [0, N M) to predict (`losses.vocabulary_rows`).
 
         Returns:
             text logits [R, V], fused logits [R, V].
         """
-        # Masked slots first: everything after this works on M positions per caption, not on L.
-        pick = one_hot(positions, text_stages[0].shape[1]).astype(text_stages[0].dtype)
-        stage2 = ops.BatchMatMul()(pick, text_stages[1])  # [N, M, D]
-        stage3 = ops.BatchMatMul()(pick, text_stages[2])
-        stage4 = ops.BatchMatMul()(pick, text_stages[3])
         # Eq. 15: text stages 2 and 3, each with what it attends to in the image stage of the same index.
-        stage2 = stage2 + self.attention2(stage2, image_stages[1])
-        stage3 = stage3 + self.attention3(stage3, image_stages[2])
+        stage2 = slots[0] + self.attention2(slots[0], image_stages[1])
+        stage3 = slots[1] + self.attention3(slots[1], image_stages[2])
         fused = ops.concat((stage2, stage3), -1)
-        return self.text_head(_rows_of(stage4, rows)), self.fused_head(_rows_of(fused, rows))
+        return self.text_head(_rows_of(slots[2], rows)), self.fused_head(_rows_of(fused, rows))
+
+
+def pick_slots(stages, positions):
+    """Stages 2, 3 and 4 of four [N, L, D] at int32 positions [N, M]: three of [N, M, D].
+
+    Everything after this works on M positions per caption, not on L.
+    """
+    pick = one_hot(positions, stages[0].shape[1]).astype(stages[0].dtype)
+    slots = ()
+    for stage in stages[1:]:
+        slots += (ops.BatchMatMul()(pick, stage),)
+    return slots
 
 
 def _rows_of(slots, rows):

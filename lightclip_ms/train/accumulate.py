@@ -53,7 +53,8 @@ class _Embed(_Features):
     def construct(self, phase, *arrays):
         batch = {}
         for name, array in self.objective.name_parts(arrays, phase).items():
-            if name not in MASKING:  # no term that compares pairs reads the masked captions
+            # No term that compares pairs reads the masked captions; packed ones share rows with the others.
+            if self.objective.packed or name not in MASKING:
                 batch[name] = array
         return self.join(self.objective.encode(batch))
 
@@ -168,23 +169,26 @@ class AccumulatedStep:
     def __call__(self, phase, lr, stop, *arrays) -> Tensor:
         """As `TrainStep`."""
         embed, feature_gradients, add_part, apply = self._cells
-        pairs = arrays[0].shape[0]
-        size = pairs // self.parts
-        ranges = [slice(start, start + size) for start in range(0, pairs, size)]
-        parts = [tuple(array[rows] for array in arrays) for rows in ranges]
+        # Packed rows come group by group, so each array is cut into as many equal parts along its first axis.
+        parts = [tuple(_part(array, index, self.parts) for array in arrays) for index in range(self.parts)]
         # 1. Features of all parts, without gradients.
         joined = ops.concat([embed(phase, *part) for part in parts])
         # 2. The loss over the whole batch gives the gradient of every feature.
         compared, feature_grad, weight_grads, totals = feature_gradients(joined, phase, *arrays)
         # 3. Each part again, with these gradients as the slope of its features.
         averaged = 0
-        for part, rows in zip(parts, ranges):
-            averaged = averaged + add_part(phase, totals, feature_grad[rows], *part)
+        for index, part in enumerate(parts):
+            averaged = averaged + add_part(phase, totals, _part(feature_grad, index, self.parts), *part)
         losses = len(self.objective.pair_terms)
         # Losses are sums over the parts; logs are means of a part each.
         share = [1.0] * losses + [1.0 / self.parts] * (averaged.shape[0] - losses)
         averaged = averaged * Tensor(share, ms.float32)
         return apply(compared, averaged, lr, stop, *weight_grads)
+
+
+def _part(array: Tensor, index: int, parts: int) -> Tensor:
+    size = array.shape[0] // parts
+    return array[index * size : (index + 1) * size]
 
 
 def feature_shapes(model: nn.Cell) -> dict[str, tuple[int, ...]]:

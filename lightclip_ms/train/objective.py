@@ -8,11 +8,13 @@ from mindspore import Tensor, nn, ops
 
 from lightclip_ms import losses
 from lightclip_ms.config.loss import LossConfig
+from lightclip_ms.data.batch import CAPTIONS, PARTS, step_inputs
 from lightclip_ms.data.eval_transform import IMAGE_MEAN, IMAGE_STD
+from lightclip_ms.model.fusion import pick_slots
 from lightclip_ms.runtime import parallel
 from lightclip_ms.train.terms.term import BatchTerm, make_terms, needed_parts
 
-IMAGE_VIEWS, TEXT_VIEWS = ("image_2", "image_3"), ("text_2",)
+IMAGE_VIEWS = ("image_2", "image_3")
 
 
 class Objective(nn.Cell):
@@ -25,16 +27,18 @@ class Objective(nn.Cell):
         model: `LightCLIP`.
         config: weights and parameters of the terms.
         rank, world_size: of this process and of the job.
+        packed: captions come packed (`data.packing`).
 
     Attributes:
         parts: names of the batch's parts in the order in which a batch comes (see `BatchLayout`).
         metrics: names of the numbers that `construct` returns.
     """
 
-    def __init__(self, model: nn.Cell, config: LossConfig, rank: int = 0, world_size: int = 1):
+    def __init__(self, model: nn.Cell, config: LossConfig, rank: int = 0, world_size: int = 1, packed: bool = False):
         super().__init__()
         self.model = model
         self.world_size = world_size
+        self.packed = packed
         self.gather = parallel.make_gather(rank, world_size)
         self.sum_over_ranks = parallel.Sum(world_size)
         terms = make_terms(model, config, rank)
@@ -46,7 +50,9 @@ class Objective(nn.Cell):
         # Where each term's loss and logs are in the vector of its group.
         self._compares = tuple(term in self.batch_terms for term in terms)
         self._places, self._log_places = _places(terms, self.batch_terms, self.pair_terms)
-        self.parts = ordered_parts(config)
+        parts = ordered_parts(config)
+        self.captions = tuple(name for name in CAPTIONS if name in parts)
+        self.parts = step_inputs(parts, packed)
         self.metrics = ("loss", *(term.name for term in terms), *(name for term in terms for name in term.logs))
         self.pixel_mean = Tensor([255 * value for value in IMAGE_MEAN], ms.float32)
         self.pixel_scale = Tensor([1 / (255 * value) for value in IMAGE_STD], ms.float32)
@@ -81,33 +87,59 @@ class Objective(nn.Cell):
     def encode(self, batch):
         """Every feature that the batch allows, see `terms.term`."""
         # Both towers return every stage; what no term reads is removed when the graph is compiled.
-        visual, text = self.model.visual, self.model.text
+        visual = self.model.visual
         image_stages, image_tokens, image = visual.forward_features(self.normalize(batch["image"]))
         features = {"image": image, "image_tokens": image_tokens, "image_stages": image_stages}
         for view in IMAGE_VIEWS:
             if view in batch:  # decided when the graph is built
                 features[view] = visual(self.normalize(batch[view]))
-        # Clean, masked and further captions go through the text encoder as one batch: one set of large products.
-        ids = (batch["text"],)
-        if "masked_text" in batch:
-            ids += (batch["masked_text"],)
-        for view in TEXT_VIEWS:
-            if view in batch:
-                ids += (batch[view],)
-        count = batch["text"].shape[0]
-        stages, pooled = text.forward_features(ops.concat(ids) if len(ids) > 1 else ids[0])
-        features["text_stages"] = rows_of(stages, 0, count)
-        features["text_tokens"] = features["text_stages"][3]
-        features["text"] = pooled[:count]
-        taken = 1
-        if "masked_text" in batch:
-            features["masked_stages"] = rows_of(stages, count, 2 * count)
-            taken = 2
-        for view in TEXT_VIEWS:
-            if view in batch:
-                features[view] = pooled[taken * count : (taken + 1) * count]
-                taken += 1
+        if self.packed:
+            features = self._encode_packed_texts(batch, features)
+        else:
+            features = self._encode_texts(batch, features)
         features["logit_scale"] = self.model.logit_scale.exp()
+        return features
+
+    def _encode_texts(self, batch, features):
+        """Clean, masked and further captions as one batch, each in a row of its own: one set of large products."""
+        count = batch["text"].shape[0]
+        ids, names = (), ()
+        for name in self.captions:
+            if name in batch:
+                ids += (batch[name],)
+                names += (name,)
+        stages, pooled = self.model.text.forward_features(ops.concat(ids) if len(ids) > 1 else ids[0])
+        features["text_tokens"] = stages[3][:count]
+        for index, name in enumerate(names):
+            if name == "masked_text":
+                masked = rows_of(stages, index * count, (index + 1) * count)
+                features["masked_slots"] = pick_slots(masked, batch["mlm_positions"])
+            else:
+                features[name] = pooled[index * count : (index + 1) * count]
+        return features
+
+    def _encode_packed_texts(self, batch, features):
+        """The same from packed rows; what a term reads is gathered by its place among the R * L tokens."""
+        text = self.model.text
+        stages = text.forward_packed(batch["packed_ids"], batch["packed_segments"], batch["packed_positions"])
+        flat = ()
+        for stage in stages:
+            flat += (stage.reshape(-1, text.width),)
+        count, length = batch["text"].shape
+        starts = batch["packed_starts"].reshape(-1, 1)
+        # Behind the end of a caption its row goes on with another one; no term reads that.
+        places = ops.minimum(starts[:count] + ops.arange(length).astype(ms.int32), flat[3].shape[0] - 1)
+        features["text_tokens"] = ops.gather(flat[3], places.reshape(-1), 0).reshape(count, length, text.width)
+        pooled = text.project(ops.gather(flat[3], batch["packed_ends"], 0))
+        for index, name in enumerate(self.captions):
+            if name == "masked_text":
+                slots = starts[index * count : (index + 1) * count] + batch["mlm_positions"]  # [N, M]
+                picked = ()
+                for stage in flat[1:]:
+                    picked += (ops.gather(stage, slots.reshape(-1), 0).reshape(slots.shape + (text.width,)),)
+                features["masked_slots"] = picked
+            else:
+                features[name] = pooled[index * count : (index + 1) * count]
         return features
 
     def compare(self, features, batch):
@@ -188,8 +220,6 @@ class Objective(nn.Cell):
 
 def ordered_parts(config: LossConfig) -> tuple[str, ...]:
     """Names of the parts of a batch for the active terms, in the order of `data.batch.PARTS`."""
-    from lightclip_ms.data.batch import PARTS
-
     needed = {"image", "text", *needed_parts(config)}
     return tuple(name for name in PARTS if name in needed)
 

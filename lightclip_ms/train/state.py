@@ -26,6 +26,8 @@ _MAY_CHANGE = {
     "resume",
 }
 
+_BEFORE = {"train.pack_captions": False}
+
 
 class TrainState:
     """Everything that training changes: weights, training-only parts, moments and loss scale.
@@ -84,6 +86,8 @@ def _flatten(values: dict, prefix: str = "") -> dict:
 def refuse_other_run(header: dict, config: Config, world_size: int, path) -> None:
     """Refuse to resume if any setting that affects the result has changed."""
     then = {**_flatten(to_dict(from_dict(header["config"]))), "world_size": header["world_size"]}
+    # Keys that are younger than the checkpoint: what the version before them did.
+    then |= {key: value for key, value in _BEFORE.items() if key not in _flatten(header["config"])}
     now = {**_flatten(to_dict(config)), "world_size": world_size}
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key) and key not in _MAY_CHANGE:

@@ -4,7 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-import lightclip_ms
+import lightclip_ms  # noqa: F401
 from lightclip_ms.encoders import cpu_layers
 from lightclip_ms.encoders.layers import TransformerBlock
 

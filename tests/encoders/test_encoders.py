@@ -4,7 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-import lightclip_ms
+import lightclip_ms  # noqa: F401  (prepares the process before MindSpore is loaded)
 from lightclip_ms.config.presets import preset
 from lightclip_ms.encoders import create_image_encoder
 from lightclip_ms.encoders.contract import ImageEncoder

@@ -4,7 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-import lightclip_ms
+import lightclip_ms  # noqa: F401
 from lightclip_ms.encoders.swin import PatchMerging, Reorder, SwinStage
 from lightclip_ms.encoders.windows import merge_order, relative_index, shifted_window_mask, window_order
 from tests.encoders import numpy_layers as oracle

@@ -4,7 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-import lightclip_ms
+import lightclip_ms  # noqa: F401
 from lightclip_ms.encoders import TextTransformer
 from tests.encoders import numpy_layers as oracle
 

@@ -4,8 +4,8 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-import lightclip_ms
-from lightclip_ms.model.fusion import CrossAttention, MaskedLanguageHeads, TokenProjection, one_hot
+import lightclip_ms  # noqa: F401
+from lightclip_ms.model.fusion import CrossAttention, MaskedLanguageHeads, TokenProjection, one_hot, pick_slots
 from tests.encoders import numpy_layers as oracle
 
 N, L, M, D, H, V = 3, 6, 2, 8, 2, 11
@@ -34,11 +34,8 @@ def test_heads_equal_fusing_everything_then_picking():
     image = [rng.standard_normal((N, patches, channels)) for patches, channels in zip(PATCHES, CHANNELS)]
     positions = np.array([[1, 3], [5, 2], [4, 0]], np.int32)
     rows = np.array([4, 0, 3, 1], np.int32)  # of 6 slots
-    got = heads(
-        *(tuple(ms.Tensor(x.astype(np.float32)) for x in stages) for stages in (text, image)),
-        ms.Tensor(positions),
-        ms.Tensor(rows),
-    )
+    text_stages, image_stages = (tuple(ms.Tensor(x.astype(np.float32)) for x in stages) for stages in (text, image))
+    got = heads(pick_slots(text_stages, ms.Tensor(positions)), image_stages, ms.Tensor(rows))
     want = []
     for n in range(N):
         fused = [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-import lightclip_ms
+import lightclip_ms  # noqa: F401  (prepares the process before MindSpore is loaded)
 from lightclip_ms.train.update import global_norm
 
 

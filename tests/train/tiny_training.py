@@ -7,6 +7,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from lightclip_ms.config.schema import LossConfig, ModelConfig, TrainConfig
+from lightclip_ms.data.batch import LIGHTCLIP_PARTS
+from lightclip_ms.data.batch import step_inputs as batch_inputs
+from lightclip_ms.data.packing import pack_groups
 from lightclip_ms.model import factory
 from lightclip_ms.model.weights import cell_arrays, load_cell
 from lightclip_ms.runtime import backend, parallel
@@ -64,10 +67,21 @@ def step_inputs(seed: int = 0, phase: int = 0, lr: float = TRAIN.lr, stop: float
     return Tensor(phase, ms.int32), Tensor(lr, ms.float32), Tensor(stop, ms.float32), *arrays
 
 
-def build_step(rank: int, world_size: int, loss: LossConfig = LossConfig(), train: TrainConfig = TRAIN) -> TrainStep:
+def packed_inputs(seed: int = 0, rows: int = 6, groups: int = 1, pairs: slice = slice(None), phase: int = 0):
+    """`step_inputs` with packed captions."""
+    batch = {name: array[pairs] for name, array in zip(LIGHTCLIP_PARTS, make_batch(seed))}
+    captions = [batch[name] for name in ("text", "masked_text")]
+    batch |= pack_groups(captions, MODEL.vocab_size - 1, rows, groups)
+    arrays = tuple(Tensor(batch[name]) for name in batch_inputs(LIGHTCLIP_PARTS, True))
+    return Tensor(phase, ms.int32), Tensor(TRAIN.lr, ms.float32), Tensor(0.0, ms.float32), *arrays
+
+
+def build_step(
+    rank: int, world_size: int, loss: LossConfig = LossConfig(), train: TrainConfig = TRAIN, packed: bool = False
+) -> TrainStep:
     """The step of the tiny model with weights that depend on nothing but this file."""
     ms.set_seed(1)
-    step = TrainStep(Objective(factory.create_model(MODEL), loss, rank, world_size), train, world_size)
+    step = TrainStep(Objective(factory.create_model(MODEL), loss, rank, world_size, packed), train, world_size)
     rng = np.random.default_rng(2)
     for parameter in step.update.parameters:
         if parameter.ndim > 1:

@@ -28,9 +28,7 @@ class MlmTerm(PairTerm):
 
     def construct(self, features, batch):
         rows = losses.vocabulary_rows(batch["mlm_weights"], self.rows_per_text)
-        text_logits, fused_logits = self.heads(
-            features["masked_stages"], features["image_stages"], batch["mlm_positions"], rows
-        )
+        text_logits, fused_logits = self.heads(features["masked_slots"], features["image_stages"], rows)
         labels = ops.gather(batch["mlm_labels"].reshape(-1), rows, 0)
         weights = ops.gather(batch["mlm_weights"].reshape(-1), rows, 0)
         loss = (losses.mlm_loss(text_logits, labels, weights) + losses.mlm_loss(fused_logits, labels, weights)) / 2

@@ -1,0 +1,106 @@
+"""Captions side by side in rows of the context length, so that the text encoder computes no padding.
+
+Legend: K captions, L context length, R rows. A row holds several captions, each a segment; attention stays within a
+segment, so the numbers are those of one caption per row, to rounding. Shapes are static: R is fixed for a run. A batch
+that does not fit is laid out with one caption per row, for which a second graph is compiled when it is first needed.
+"""
+
+import math
+
+import numpy as np
+
+MARGIN = 1.05  # of the rows that the fullest simulated batch needs
+_SIMULATED = 64  # batches
+
+
+def caption_lengths(ids: np.ndarray, eot_id: int) -> np.ndarray:
+    """Tokens of each caption, SOT and the first EOT included: int [K] of int32 ids [K, L]."""
+    return (ids == eot_id).argmax(axis=1) + 1
+
+
+def place(lengths: np.ndarray, rows: int, context_length: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """First-fit decreasing: the longest caption first, each into the first row with room; ties in order.
+
+    Returns:
+        (row, first position) of every caption, int [K] both; None if they do not fit into `rows` rows.
+    """
+    free = np.full(rows, context_length)
+    row, start = np.zeros(len(lengths), np.int64), np.zeros(len(lengths), np.int64)
+    for caption in np.argsort(-lengths, kind="stable"):
+        fitting = free >= lengths[caption]
+        chosen = int(fitting.argmax())
+        if not fitting[chosen]:
+            return None
+        row[caption], start[caption] = chosen, context_length - free[chosen]
+        free[chosen] -= lengths[caption]
+    return row, start
+
+
+def pack(ids: np.ndarray, lengths: np.ndarray, rows: int) -> dict[str, np.ndarray] | None:
+    """Pack captions into rows.
+
+    Args:
+        ids: int32 [K, L]; lengths: int [K].
+        rows: R; K or more puts each caption into a row of its own.
+
+    Returns:
+        packed_ids, packed_segments (1, 2, ... within a row, 0 for what is unused), packed_positions (within the
+        caption): int32 [R, L]; packed_starts, packed_ends: int32 [K], places of SOT and EOT among the R * L; None if
+        the captions do not fit.
+    """
+    count, length = ids.shape
+    if rows >= count:
+        row, start = np.arange(count), np.zeros(count, np.int64)
+    else:
+        placed = place(lengths, rows, length)
+        if placed is None:
+            return None
+        row, start = placed
+    packed = {
+        name: np.zeros((rows, length), np.int32) for name in ("packed_ids", "packed_segments", "packed_positions")
+    }
+    # Captions of a row by where they start: their number is the segment.
+    order = np.lexsort((start, row))
+    segment = np.zeros(count, np.int64)
+    segment[order] = np.arange(count) - np.searchsorted(row[order], row[order]) + 1
+    for caption in range(count):
+        size = lengths[caption]
+        place_in_row = slice(start[caption], start[caption] + size)
+        packed["packed_ids"][row[caption], place_in_row] = ids[caption, :size]
+        packed["packed_segments"][row[caption], place_in_row] = segment[caption]
+        packed["packed_positions"][row[caption], place_in_row] = np.arange(size)
+    starts = row * length + start
+    packed["packed_starts"], packed["packed_ends"] = starts.astype(np.int32), (starts + lengths - 1).astype(np.int32)
+    return packed
+
+
+def pack_groups(ids: list[np.ndarray], eot_id: int, rows: int, groups: int) -> dict[str, np.ndarray]:
+    """Pack the captions of a batch: clean, masked and further ones, each int32 [N, L], group by group.
+
+    With accumulation a group is one part of the batch: it has `rows` rows of its own, and its places count from them.
+    A batch with a group that does not fit has one row per caption in every group.
+    """
+    size = len(ids[0]) // groups
+    parts = [np.concatenate([each[start : start + size] for each in ids]) for start in range(0, size * groups, size)]
+    lengths = [caption_lengths(part, eot_id) for part in parts]
+    packed = [pack(part, sizes, rows) for part, sizes in zip(parts, lengths)]
+    if any(part is None for part in packed):
+        packed = [pack(part, sizes, len(part)) for part, sizes in zip(parts, lengths)]
+    return {name: np.concatenate([part[name] for part in packed]) for name in packed[0]}
+
+
+def choose_rows(lengths: np.ndarray, pairs: int, copies: int, context_length: int, seed: int = 0) -> int:
+    """R for batches of `pairs` pairs whose captions come `copies` times (clean, masked, ...).
+
+    Args:
+        lengths: int [S], of a sample of the data set's captions; empty gives the safe number, a row per caption.
+    """
+    if not len(lengths):
+        return pairs * copies
+    rng = np.random.default_rng(seed)
+    most = 0
+    for _ in range(_SIMULATED):
+        drawn = np.tile(rng.choice(lengths, pairs, replace=len(lengths) < pairs), copies)
+        row, _ = place(drawn, len(drawn), context_length)
+        most = max(most, int(row.max()) + 1)
+    return min(pairs * copies, math.ceil(MARGIN * most))
