@@ -87,5 +87,5 @@ def test_impossible_ratio(ratio):
 
 
 def test_wrong_number_of_generators():
-    with pytest.raises(ValueError, match="2 random generators for 3 texts"):
+    with pytest.raises(ValueError, match="2 random generators for 3 captions"):
         mask_tokens(texts([3, 3, 3]), [np.random.default_rng(0)] * 2, vocab_size=VOCAB)

@@ -20,7 +20,7 @@ def test_records_of_a_run_that_was_killed(tmp_path):
     )
     records = curves.read_metrics(str(path))
     assert [record["step"] for record in records] == [1, 2]
-    figure = curves.loss_curves(records)
+    figure = curves.loss_curves(records, ["instance", "token", "mlm"])
     assert [axis.get_title() for axis in figure.axes] == ["loss", "mlm"]
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [3.0, 2.0])
     png.save_figure(figure, str(tmp_path / "curves.png"))
