@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.weights import to_torch_names
+from lightclip_ms.export.torch_names import to_torch_names
 
 
 def load_gradients(folder: str) -> tuple[dict, dict, dict]:

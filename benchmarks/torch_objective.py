@@ -5,8 +5,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 
-from benchmarks.torch_encoders import IMAGE_ENCODERS, TextTransformer
-from benchmarks.torch_layers import attend
+from lightclip_ms.config.file import to_dict
+from lightclip_ms.export.lightclip_torch import LightCLIP, attend
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -44,22 +44,6 @@ class MaskedLanguageHeads(nn.Module):
         return self.text_head(stage4), self.fused_head(torch.cat((stage2, stage3), -1))
 
 
-class Model(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        encoder = IMAGE_ENCODERS[config.image_encoder]
-        self.visual = encoder(config.image_size, config.embed_dim, **config.image_options)
-        self.text = TextTransformer(
-            config.vocab_size,
-            config.context_length,
-            config.text_width,
-            config.text_heads,
-            config.text_layers,
-            config.embed_dim,
-        )
-        self.logit_scale = nn.Parameter(torch.empty(1))
-
-
 class TokenProjection(nn.Module):
     def __init__(self, channels, width):
         super().__init__()
@@ -71,10 +55,11 @@ class Objective(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.model = Model(config)
+        self.model = LightCLIP(to_dict(config), mask_token=True)
         channels = self.model.visual.stage_channels
-        self.token_projection = TokenProjection(channels[-1], config.text_width)
-        self.mlm_heads = MaskedLanguageHeads(channels, config.text_width, config.text_heads, config.vocab_size)
+        heads = MaskedLanguageHeads(channels, config.text_width, config.text_heads, config.vocab_size)
+        self.token = nn.ModuleDict({"projection": TokenProjection(channels[-1], config.text_width)})
+        self.mlm = nn.ModuleDict({"heads": heads})
         self.register_buffer("mean", 255 * torch.tensor(IMAGE_MEAN), persistent=False)
         self.register_buffer("deviation", 255 * torch.tensor(IMAGE_STD), persistent=False)
 
@@ -86,10 +71,10 @@ class Objective(nn.Module):
         clean, masked = zip(*(stage.chunk(2) for stage in stages))
         instance = instance_loss(image_features, features[: len(text)], self.model.logit_scale.exp(), phase)
         token = token_loss(
-            self.token_projection.projection(image_tokens), clean[3], words(text, self.model.text.eot_id)
+            self.token["projection"].projection(image_tokens), clean[3], words(text, self.model.text.eot_id)
         )
         real = mlm_weights > 0
-        logits = self.mlm_heads(masked, image_stages, mlm_positions)
+        logits = self.mlm["heads"](masked, image_stages, mlm_positions)
         mlm = sum(F.cross_entropy(head[real], mlm_labels[real]) for head in logits) / 2
         return 0.8 * instance + 0.1 * token + 0.1 * mlm, instance, token, mlm
 

@@ -12,9 +12,9 @@ import torch  # noqa: E402
 
 from benchmarks.protocol import serve  # noqa: E402
 from benchmarks.torch_objective import Objective  # noqa: E402
-from benchmarks.weights import to_torch_names  # noqa: E402
 from lightclip_ms.config.schema import ModelConfig  # noqa: E402
 from lightclip_ms.data.batch import LIGHTCLIP_PARTS  # noqa: E402
+from lightclip_ms.export.torch_names import to_torch_names  # noqa: E402
 
 
 def load(folder: str):

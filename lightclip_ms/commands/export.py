@@ -29,7 +29,7 @@ def main() -> int:
         nargs="+",
         choices=FORMATS,
         default=["onnx"],
-        help="ONNX is always written; mindir is for MindSpore and MindSpore Lite (default %(default)s)",
+        help="ONNX is always written; mindir is for MindSpore Lite, open_clip for PyTorch (default %(default)s)",
     )
     parser.add_argument(
         "--precision",

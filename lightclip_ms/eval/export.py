@@ -10,14 +10,14 @@ from lightclip_ms.data.skipped import BadRecord
 from lightclip_ms.eval import parity
 from lightclip_ms.eval.sets.captioned import open_captions
 from lightclip_ms.eval.towers import CheckpointTowers
-from lightclip_ms.export import folder
+from lightclip_ms.export import folder, mindir, open_clip
 from lightclip_ms.export.exported import load_exported
 from lightclip_ms.export.manifest import PRECISIONS, REPORT, TOWERS, is_export
 from lightclip_ms.export.towers import image_tower, text_tower
 from lightclip_ms.model.weights import token_projection
 from lightclip_ms.runtime.files import replacing_folder, write_json
 
-FORMATS = ("onnx", "mindir")
+FORMATS = ("onnx", "mindir", "open_clip")
 CALIBRATION_PICTURES = 64  # of 224 px they hold 2 GB of MobileNet-V2's activations
 COMPARED_PICTURES = 1000
 
@@ -57,6 +57,8 @@ def export_checkpoint(path: str, out: str, job: Job, tell: Callable[[str], None]
     """
     towers = CheckpointTowers(path)
     model = towers.model
+    if "open_clip" in job.formats:
+        open_clip.check_encoder(towers.config.image_encoder)
     projection = token_projection(path) if job.with_tokens else None
     graphs = {"image": image_tower(model.visual, projection), "text": text_tower(model.text, job.with_tokens)}
     calibration = _pictures(job.calibration, towers.preprocess) if job.calibration else None
@@ -71,7 +73,7 @@ def export_checkpoint(path: str, out: str, job: Job, tell: Callable[[str], None]
     try:
         with replacing_folder(out, is_export) as aside:
             section = folder.write_towers(aside, graphs, precisions, calibration, tell)
-            others = _write_others(aside, job.formats, model, tell)
+            others = _write_others(aside, job.formats, model, towers.config, tell)
             folder.describe(aside, towers.config, model, source, section)
             report, wrong = _compare(aside, towers, precisions, others, samples, job)
             write_json(aside / REPORT, report)
@@ -89,15 +91,20 @@ class _BeyondBounds(Exception):
     """Leaves `replacing_folder` without a result."""
 
 
-def _write_others(aside: Path, formats: list[str], model, tell) -> dict[str, Callable]:
+def _write_others(aside: Path, formats: list[str], model, config, tell) -> dict[str, Callable]:
     """Write the formats besides ONNX; returns their encoders by name, (tower, array) -> features."""
     others = {}
     if "mindir" in formats:
-        from lightclip_ms.export import mindir
-
         tell("mindir: compiling both towers")
         mindir.write_mindir(aside, model)
         others["mindir"] = mindir.open_mindir(aside)
+    if "open_clip" in formats:
+        open_clip.write_open_clip(aside, model, config)
+        encode = open_clip.open_torch(aside)
+        if encode is None:
+            tell("open_clip: written, but not compared: torch is not installed")
+        else:
+            others["open_clip"] = encode
     return others
 
 

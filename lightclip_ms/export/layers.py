@@ -1,4 +1,4 @@
-"""How each standard layer of MindSpore becomes ONNX nodes: one function per class, found by the class's name.
+"""How each standard layer of MindSpore becomes ONNX nodes: one function per class that defines a `construct`.
 
 A writer gets the graph, the Cell and its inputs as `Value`s. `trace.py` runs whatever is composed of these.
 """
@@ -145,7 +145,6 @@ def _nothing(graph: Graph, cell, x: Value) -> Value:
 LAYERS = {
     "Attention": attention,
     "AvgPool2d": _pool("AveragePool"),
-    "BatchNorm2d": batch_norm,
     "Conv2d": convolution,
     "Dense": dense,
     "DropPath": _nothing,
@@ -161,4 +160,5 @@ LAYERS = {
     "SiLU": _silu,
     "Sigmoid": _unary("Sigmoid"),
     "Tanh": _unary("Tanh"),
+    "_BatchNorm": batch_norm,  # where BatchNorm2d's construct is
 }

@@ -13,11 +13,17 @@ def _concat(graph: Graph, values, axis=0) -> Value:
 
 
 def _softmax(graph: Graph, x: Value, axis=-1) -> Value:
-    return graph.add("Softmax", x, axis=axis)
+    return graph.add("Softmax", x, axis=axis if isinstance(axis, int) else axis[0])
 
 
 def _gather(graph: Graph, x: Value, index: Value, axis=0) -> Value:
     return graph.add("Gather", x, index, axis=axis)
+
+
+def _layer_norm(graph: Graph, x: Value, gamma: Value, beta: Value, begin_norm_axis: int, epsilon: float):
+    """(normalised, mean, variance) as the primitive; nobody reads the last two."""
+    axis, epsilon = int(begin_norm_axis), float(epsilon)
+    return graph.add("LayerNormalization", x, gamma, beta, axis=axis, epsilon=epsilon), None, None
 
 
 def _matmul(graph: Graph, left: Value, right: Value, transpose_a=False, transpose_b=False) -> Value:
@@ -67,23 +73,27 @@ OPERATORS = {
     "clamp": lambda graph, x, low, high: graph.add("Clip", x, float(low), float(high)),
     "clip": lambda graph, x, low, high: graph.add("Clip", x, float(low), float(high)),
     "concat": _concat,
+    "erf": _unary("Erf"),
     "flatten": lambda graph, x: x.flatten(),
     "gather": _gather,
     "hardsigmoid": _unary("HardSigmoid", alpha=1 / 6, beta=0.5),
     "hardswish": _unary("HardSwish"),
     "hsigmoid": _unary("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "layernorm": _layer_norm,
     "matmul": _matmul,
     "mean": _mean,
     "mul": _binary("Mul"),
     "multiply": _binary("Mul"),
     "reducemean": _mean,
+    "rank": lambda graph, x: x.ndim,
     "relu": _unary("Relu"),
     "relu6": lambda graph, x: graph.add("Clip", x, 0.0, 6.0),
     "reshape": lambda graph, x, shape: x.reshape(shape),
+    "shape": lambda graph, x: x.shape,
     "sigmoid": _unary("Sigmoid"),
     "softmax": _softmax,
     "split": _split,
     "tanh": _unary("Tanh"),
     "transpose": lambda graph, x, axes: x.transpose(axes),
 }
-PRIMITIVE_ATTRIBUTES = ("axis", "keep_dims", "transpose_a", "transpose_b")
+PRIMITIVE_ATTRIBUTES = ("axis", "keep_dims", "transpose_a", "transpose_b", "begin_norm_axis", "epsilon")

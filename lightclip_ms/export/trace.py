@@ -50,7 +50,9 @@ class _CellView:
 
     def __call__(self, *inputs, **keywords):
         cell = self._cell
-        writer = next((LAYERS[each.__name__] for each in type(cell).__mro__ if each.__name__ in LAYERS), None)
+        # A subclass with a construct of its own is another layer.
+        defining = next(each for each in type(cell).__mro__ if "construct" in vars(each))
+        writer = LAYERS.get(defining.__name__)
         try:
             if writer is not None:
                 return writer(self._graph, cell, *inputs, **keywords)
@@ -69,7 +71,7 @@ class _ModuleView:
 
     def __getattr__(self, name: str):
         value = getattr(self._module, name)
-        if isinstance(value, type) and issubclass(value, ops.Primitive):
+        if isinstance(value, type) and issubclass(value, (ops.Primitive, nn.Cell)):
             return lambda *arguments, **keywords: _view(self._graph, value(*arguments, **keywords))
         return _operator(self._graph, name) if callable(value) else _view(self._graph, value)
 

@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch", reason="needs the extra `bench`")
 from benchmarks import mindspore_worker, torch_worker  # noqa: E402
 from benchmarks.batch import make_batch  # noqa: E402
 from benchmarks.compare import compare_gradients  # noqa: E402
-from benchmarks.weights import to_torch_names  # noqa: E402
 from lightclip_ms.config.file import to_dict  # noqa: E402
 from lightclip_ms.config.schema import ModelConfig  # noqa: E402
 from lightclip_ms.data.batch import LIGHTCLIP_PARTS  # noqa: E402
+from lightclip_ms.export.torch_names import to_torch_names  # noqa: E402
 
 TEXT = {"context_length": 12, "vocab_size": 600, "text_width": 32, "text_heads": 2, "text_layers": 4}
 CASES = {  # MobileNetV2 takes minutes to compile on a busy machine; `scripts/bench_step.py` checks it at full size
