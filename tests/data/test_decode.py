@@ -8,8 +8,10 @@ from PIL import Image
 
 from lightclip_ms.data import decode
 from lightclip_ms.data.decode import EncodedImage
+from lightclip_ms.data.picture_header import count_scans, stated_size
 from lightclip_ms.data.skipped import BadRecord
 from tests.data.data_files import encode, photo, picture
+from tests.fuzz.make_pictures import bmp
 
 PIXELS = picture()
 
@@ -165,3 +167,40 @@ def test_decompression_bombs_are_refused_by_their_header(format, monkeypatch):
     header[18:26] = (20000).to_bytes(4, "little") * 2
     with pytest.raises(BadRecord, match="too large|undecodable"):
         EncodedImage(bytes(header))
+
+
+@pytest.mark.parametrize("format, side", [("PNG", 4200), ("GIF", 4200), ("WEBP", 4200), ("BMP", 4200), ("JPEG", 8300)])
+def test_sizes_are_checked_before_any_decoder_sees_the_data(format, side, monkeypatch):
+    data = encode(np.zeros((side, side), np.uint8), format, "L")
+    monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("opened"))
+    monkeypatch.setattr(decode.simplejpeg, "decode_jpeg_header", lambda data: pytest.fail("opened"))
+    with pytest.raises(BadRecord, match=f"image too large .{side}x{side}"):
+        EncodedImage(data)
+
+
+def test_the_stated_size_is_that_of_the_decoder():
+    for format, mode, options in [
+        *(("JPEG", mode, {"progressive": progressive}) for mode in ("RGB", "L", "CMYK") for progressive in (0, 1)),
+        ("JPEG", "RGB", {"exif": b"Exif\0\0" + b"x" * 5000, "comment": b"\xff\xc0" * 20}),
+        *(("PNG", mode, {}) for mode in ("RGB", "P", "1")),
+        *(("WEBP", mode, options) for mode in ("RGB", "RGBA") for options in ({}, {"lossless": True}, {"exif": b"x"})),
+        ("GIF", "P", {}),
+        ("BMP", "RGB", {}),
+    ]:
+        assert stated_size(encode(picture(0, 37, 53), format, mode, **options)) == (53, 37), (format, mode, options)
+
+
+def test_scans_of_a_jpeg_are_limited():
+    data = encode(picture(0, 1024, 1024), progressive=True)
+    assert 5 < count_scans(data) < 16 and count_scans(encode(PIXELS)) == 1
+    last = data.rfind(b"\xff\xda")
+    EncodedImage(data[:-2] + data[last:-2] * 100 + b"\xff\xd9")  # a hundred passes over a megapixel
+    with pytest.raises(BadRecord, match=r"image too large .1024x1024 in \d+ scans"):
+        EncodedImage(data[:-2] + data[last:-2] * 300 + b"\xff\xd9")
+
+
+def test_run_length_encoded_bitmaps_are_small_ones():
+    whole = b"\xff\1" * 10 + b"\0\0"
+    with pytest.raises(BadRecord, match="image too large"):
+        EncodedImage(bmp(1100, 1000, 8, 1, whole * 1000))
+    assert EncodedImage(bmp(64, 64, 8, 1, b"\x40\1\0\0" * 64)).decode().shape == (64, 64, 3)

@@ -240,3 +240,11 @@ def test_the_whole_augmentation_looks_like_a_chain_of_pillow_operations():
     differences = [side_by_side(photos, 224, config)[1] for config in (no_colour, no_hue, CONFIG)]
     # Of 255: rounding, then what Pillow clips between operations, then hue, which differs on purpose.
     assert differences[0] < 0.8 and differences[1] < 1.5 and differences[2] < 3.5, differences
+
+
+def test_a_large_crop_is_averaged_first_and_looks_the_same(monkeypatch):
+    pixels = picture(3, 2600, 2100)
+    crop = Crop(100, 50, 2400, 2000)
+    averaged = resize_crop(pixels, crop, 64)
+    monkeypatch.setattr("lightclip_ms.data.image_augment._LARGE", 1 << 30)
+    assert np.abs(averaged.astype(int) - resize_crop(pixels, crop, 64)).mean() < 1
