@@ -38,17 +38,14 @@ def provide_export(path: str, place: Path, tell: Callable[[str], None]) -> None:
     # These load MindSpore, which takes seconds and which an exported folder does without.
     from lightclip_ms.eval.command import find_checkpoint
     from lightclip_ms.eval.export import Job, export_checkpoint
-    from lightclip_ms.model.weights import token_projection
+    from lightclip_ms.model.weights import TOKEN_PROJECTION, read_checkpoint
     from lightclip_ms.runtime.backend import prepare_device
 
     checkpoint = find_checkpoint(path)
     if is_export(place) and read_manifest(place)["source"]["sha256"] == sha256(checkpoint):
         return
-    try:
-        token_projection(checkpoint)
-        with_tokens = True
-    except ValueError:  # trained without token alignment, or made for inference: the page then matches no words
-        with_tokens = False
+    # Without it (no token alignment, or a file for inference only) the page matches no words.
+    with_tokens = TOKEN_PROJECTION in read_checkpoint(checkpoint)[0]
     tell(f"exporting {checkpoint} to {place}")
     prepare_device("cpu")
     wrong = export_checkpoint(checkpoint, str(place), Job(["onnx"], ["float32"], with_tokens=with_tokens), tell)

@@ -1,16 +1,21 @@
 """The command that serves the page, as users start it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
+from lightclip_ms.runtime.files import sha256
+from lightclip_ms.web.first_export import export_place, provide_export
 from lightclip_ms.web.routes import PAGE
 from lightclip_ms.web.runtime import VERSION
 from tests import ROOT
+from tests.export.small_models import write_small_checkpoint
 from tests.web.tiny_export import write_tiny_export
 
 
@@ -74,3 +79,30 @@ def test_a_runtime_of_another_version_is_refused(export, tmp_path):
 
 def test_pictures_that_are_not_there(export, runtime, tmp_path):
     assert "no such image or folder" in refused(export, "--runtime", runtime, "--pictures", tmp_path / "none")
+
+
+def test_a_checkpoint_is_exported_once(monkeypatch, tmp_path):
+    checkpoint = tmp_path / "checkpoints" / "step_000000001.safetensors"
+    checkpoint.parent.mkdir()
+    write_small_checkpoint(checkpoint)
+    jobs = []
+
+    def export_checkpoint(path, out, job, tell):
+        jobs.append(job)
+        write_tiny_export(Path(out), source={"checkpoint": checkpoint.name, "sha256": sha256(path)})
+        return []
+
+    monkeypatch.setattr("lightclip_ms.eval.export.export_checkpoint", export_checkpoint)
+    place = export_place(str(tmp_path))
+    assert place == tmp_path / "exported" and export_place(str(checkpoint)) == checkpoint.parent / "exported"
+    for _ in range(2):
+        provide_export(str(tmp_path), place, lambda line: None)
+    assert [(job.formats, job.precisions, job.with_tokens) for job in jobs] == [(["onnx"], ["float32"], True)]
+    assert export_place(str(place)) == place
+    provide_export(str(place), place, lambda line: None)
+    with open(checkpoint, "ab") as file:  # another checkpoint now
+        file.write(b" ")
+    shutil.rmtree(place)
+    write_tiny_export(place, source={"checkpoint": checkpoint.name, "sha256": "that of another one"})
+    with pytest.raises(ValueError, match="step_000000001.safetensors"):  # it is read again, and found damaged
+        provide_export(str(tmp_path), place, lambda line: None)

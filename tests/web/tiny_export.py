@@ -20,8 +20,8 @@ def merges_text(vocab_size: int) -> str:
     return "".join(f"{left} {right}\n" for left, right in Tokenizer(CONTEXT_LENGTH, vocab_size).merges)
 
 
-def write_tiny_export(folder: Path, with_tokens: bool = True) -> Path:
-    """Write the folder and return it."""
+def write_tiny_export(folder: Path, with_tokens: bool = True, source: dict | None = None) -> Path:
+    """Write the folder and return it; `source` is what the manifest says of the checkpoint."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     (folder / "merges.txt").write_text(merges_text(VOCAB_SIZE), encoding="utf-8")
@@ -56,6 +56,7 @@ def write_tiny_export(folder: Path, with_tokens: bool = True) -> Path:
             "pad_id": 0,
         },
         "onnx": {"opset": 17, **towers},
+        "source": source or {"checkpoint": "none", "sha256": ""},
     }
     write_manifest(folder, content)
     return folder
