@@ -11,6 +11,11 @@ _LOG = logging.getLogger("lightclip_ms.data")
 _EXAMPLES = 3
 
 
+def printable(name: str) -> str:
+    """A file's name as UTF-8, whatever bytes it has, for logs and reports."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 class BadRecord(ValueError):
     """One unusable record. `reason` is one of a few fixed phrases to count by, `detail` what was found."""
 
@@ -42,8 +47,7 @@ class SkipReport:
         self._count(self.notes, "kept", reason, name, detail)
 
     def _count(self, counts, what: str, reason: str, name: str, detail: str) -> None:
-        text = f"{name} ({detail})" if detail else name
-        text = text.encode("utf-8", "backslashreplace").decode()  # a log need not take names that are no UTF-8
+        text = printable(f"{name} ({detail})" if detail else name)
         with self._lock:
             counts[reason] += 1
             first = len(self._examples[reason]) < _EXAMPLES

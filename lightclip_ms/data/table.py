@@ -59,7 +59,7 @@ class Table:
         self.path = path
         self.separator = _separator(path, separator)
         self.columns, self._width = (), 0  # until the header is known
-        with open(path, "rb") as file:
+        with self._open() as file:
             if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
                 raise ValueError(f"{path}: the table is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
             header = self._record(file, 0)
@@ -83,9 +83,12 @@ class Table:
             f"set data.csv_image_key, csv_caption_key, csv_separator{hint}"
         )
 
+    def _open(self):
+        return retried(self.path, lambda: open(self.path, "rb"))
+
     def rows(self, report: SkipReport) -> Iterator[Row]:
         """All rows as wide as the header; of any other, only its first line is skipped."""
-        with open(self.path, "rb") as file:
+        with self._open() as file:
             start, line = self._first, self._first_line
             while True:
                 record = self._record(file, start)

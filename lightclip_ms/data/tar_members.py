@@ -41,7 +41,7 @@ def tar_members(path: str, report: SkipReport) -> Iterator[tuple[str, int, int]]
         ValueError: the file does not begin like a tar archive, or is no regular file.
     """
     require_regular(path)
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = retried(path, lambda: os.open(path, os.O_RDONLY))
     try:
         length = os.fstat(descriptor).st_size
         yield from _members(path, lambda size, at: _read(path, descriptor, size, at), length, report)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightclip_ms.data.skipped import BadRecord, SkipReport
+from lightclip_ms.data.skipped import BadRecord, SkipReport, printable
 from lightclip_ms.data.threads import Threads
 from lightclip_ms.data.workers import start_worker
 from lightclip_ms.eval.ranks import Ranks
@@ -89,8 +89,10 @@ class Embedder:
             raise ValueError(f"none of {len(images)} images can be read; first: {report.summary()}")
         kept, lost = np.flatnonzero(valid), np.flatnonzero(~valid)
         # The reasons are in each rank's log; this line is the same on every rank.
-        skipped = f"{len(lost)} of {len(images)} images, e.g. {images.key(int(lost[0]))}" if len(lost) else ""
-        return Embedded(features[kept], kept, len(images), per_second, skipped)
+        skipped = (
+            f"{len(lost)} of {len(images)} images, e.g. {printable(images.key(int(lost[0])))}" if len(lost) else ""
+        )
+        return Embedded(features[kept], kept, len(images), per_second, printable(skipped))
 
     def texts(self, texts: list[str]) -> Embedded:
         """Embed texts."""

@@ -5,6 +5,7 @@ A caption set has `len(set)` (images), `set.key(i)`, `set.read(i)` (the encoded 
 """
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class CaptionTable(CaptionFiles):
                 report.add(error.reason, f"{path}: line {row.line}", error.detail)
                 continue
             image = Path(path).parent / row.image
-            if image not in captions_of and not (row.image and image.is_file()):
+            if image not in captions_of and not (row.image and os.path.isfile(image)):
                 raise FileNotFoundError(f"{path}: line {row.line}: {image}: no such image")
             captions_of.setdefault(image, []).append(caption)
         if not captions_of:

@@ -6,6 +6,8 @@ there is just one order, and refused otherwise.
 
 import re
 
+from lightclip_ms.data.skipped import printable
+
 _SYNSET = re.compile(r"(n\d{8})[\s:,]+(\S.*)")
 _IS_SYNSET = re.compile(r"n\d{8}")
 _DIGITS = re.compile(r"(\d+)")
@@ -58,7 +60,7 @@ def match_classes(dataset, names: list[str] | None) -> list[str]:
     if names is None:
         if folders is None:
             raise ValueError("shards hold only class indices: give --classnames FILE, one name a line in that order")
-        return [folder.replace("_", " ") for folder in folders]
+        return [printable(folder).replace("_", " ") for folder in folders]
     pairs = [split_synset(line) for line in names]
     plain = [name for _, name in pairs]
     expected = int(dataset.labels.max()) + 1
@@ -92,7 +94,7 @@ def match_in_order(folders: list[str], names: list[str]) -> list[str]:
 def class_mapping(dataset, names: list[str]) -> list[list[str]]:
     """[folder or index, name] of every class in label order, for reports."""
     folders = dataset.classes or [str(index) for index in range(len(names))]
-    return [[folder, name] for folder, name in zip(folders, names)]
+    return [[printable(folder), name] for folder, name in zip(folders, names)]
 
 
 def describe_classes(mapping: list[list[str]]) -> str:

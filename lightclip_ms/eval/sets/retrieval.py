@@ -1,8 +1,10 @@
 """Captions JSON files: Karpathy's splits of Flickr30K and MS-COCO, and COCO's own annotations."""
 
 import json
+import os
 from pathlib import Path
 
+from lightclip_ms.data.reading import require_regular
 from lightclip_ms.eval.sets.captioned import CaptionFiles
 
 CAPTIONS_PER_IMAGE = 5  # the field's convention; a few COCO images have six or seven
@@ -48,13 +50,16 @@ def open_captions_json(path: str | Path, folders: list[Path], split: str = "test
     Raises:
         FileNotFoundError: no such file, or an image is in none of the folders. ValueError: neither format, or no image.
     """
+    require_regular(path)
     with open(path, encoding="utf-8") as file:
         try:
             content = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not valid JSON ({error}): the download is cut short") from None
     try:
         captions_of = _coco(content) if "annotations" in content else _karpathy(content, split)
+        if not all(isinstance(name, str) for name in captions_of):
+            raise TypeError("the name of an image is no text")
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: neither Karpathy's layout (images, split, sentences) nor COCO's (images, annotations): {error!r}"
@@ -83,6 +88,6 @@ def _coco(content: dict) -> dict[str, list[str]]:
 
 def _find(name: str, folders: list[Path], path: str | Path) -> Path:
     for folder in folders:
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return folder / name
     raise FileNotFoundError(f"{folders[0] / name}: missing, though {path} lists it: unpack the images' whole archive")
