@@ -1,19 +1,57 @@
 """A synthetic training batch as `data.pipeline` delivers it, for both frameworks."""
 
+import math
+
 import numpy as np
 
-from lightclip_ms.data.batch import LIGHTCLIP_PARTS
+from lightclip_ms.data.batch import CAPTIONS, LIGHTCLIP_PARTS
 from lightclip_ms.data.masking import mask_tokens
+from lightclip_ms.data.packing import choose_rows, pack_groups, place
 
-WORDS = (6, 19)  # random caption lengths, 12 on average
+
+def uniform_lengths(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Tokens of captions of 6 to 18 tokens, 12 on average, without SOT and EOT: int [count]."""
+    return rng.integers(6, 19, count)
 
 
-def make_batch(batch_size: int, image_size: int, context_length: int, vocab_size: int, seed: int = 0) -> dict:
-    """The parts of a `BatchLayout`, by name."""
+def cc12m_lengths(rng: np.random.Generator, count: int) -> np.ndarray:
+    """The same for CC12M's published word counts: log-normal, mean 20.2, deviation 16.3, at 1.25 tokens per word."""
+    mean, deviation = 20.2, 16.3
+    spread = math.log(1 + (deviation / mean) ** 2)
+    words = rng.lognormal(math.log(mean) - spread / 2, math.sqrt(spread), count)
+    return np.maximum(1, np.round(1.25 * words)).astype(np.int64)
+
+
+LENGTHS = {"cc12m": cc12m_lengths, "uniform": uniform_lengths}
+SAMPLED, SIMULATED = 2048, 200  # captions that R is chosen from; batches that tell how often it is too small
+
+
+def make_batch(
+    batch_size: int, image_size: int, context_length: int, vocab_size: int, lengths: str = "uniform", seed: int = 0
+) -> dict:
+    """The parts of a `BatchLayout`, unpacked and packed, by name."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (batch_size, image_size, image_size, 3), np.uint8)
     text = np.zeros((batch_size, context_length), np.int32)
-    for row, words in zip(text, rng.integers(*WORDS, batch_size)):
-        words = min(words, context_length - 2)
-        row[: words + 2] = [vocab_size - 2, *rng.integers(0, vocab_size - 2, words), vocab_size - 1]
-    return dict(zip(LIGHTCLIP_PARTS, (image, text, *mask_tokens(text, rng, vocab_size=vocab_size))))
+    for row, tokens in zip(text, LENGTHS[lengths](rng, batch_size)):
+        tokens = min(tokens, context_length - 2)
+        row[: tokens + 2] = [vocab_size - 2, *rng.integers(0, vocab_size - 2, tokens), vocab_size - 1]
+    batch = dict(zip(LIGHTCLIP_PARTS, (image, text, *mask_tokens(text, rng, vocab_size=vocab_size))))
+    captions = [batch[name] for name in CAPTIONS if name in batch]
+    rows = packed_rows(batch_size, context_length, lengths)
+    return {**batch, **pack_groups(captions, vocab_size - 1, rows, 1)}
+
+
+def packed_rows(batch_size: int, context_length: int, lengths: str) -> int:
+    """R for a data set with these lengths."""
+    sample = np.minimum(LENGTHS[lengths](np.random.default_rng(1), SAMPLED), context_length - 2) + 2
+    return choose_rows(sample, batch_size, 2, context_length)
+
+
+def overflow_share(batch_size: int, context_length: int, lengths: str) -> float:
+    """Share of batches that do not fit into R rows."""
+    rng, rows, lost = np.random.default_rng(2), packed_rows(batch_size, context_length, lengths), 0
+    for _ in range(SIMULATED):
+        drawn = np.minimum(LENGTHS[lengths](rng, batch_size), context_length - 2) + 2
+        lost += place(np.tile(drawn, 2), rows, context_length) is None
+    return lost / SIMULATED

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.batch import make_batch
+from benchmarks.batch import make_batch, overflow_share, packed_rows
 from benchmarks.compare import compare_gradients, load_gradients
 from benchmarks.protocol import Worker
 from lightclip_ms.config.file import to_dict
@@ -22,16 +22,17 @@ WARM_UP_CALLS, WARM_UP_SECONDS = 16, 20
 @contextmanager
 def running_workers(folder: str, threads: int, environment: dict):
     """A worker of each framework, ours first: it leaves its weights for the other."""
-    environment = {
-        **environment,
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
-    }
+    environment = _worker_environment(threads, environment)
     with ExitStack() as stack:
         yield {
             framework: stack.enter_context(Worker(f"{framework}_worker", [folder, str(threads)], environment))
             for framework in FRAMEWORKS
         }
+
+
+def _worker_environment(threads: int, environment: dict) -> dict:
+    root = str(Path(__file__).resolve().parent.parent)
+    return {**environment, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": root}
 
 
 def check(folder: str, workers: dict) -> dict:
@@ -80,15 +81,27 @@ def run_tasks(workers: dict, rounds: int, operators: bool) -> dict:
     return result
 
 
-def measure(config, batch_size: int, rounds: int, threads: int, operators: bool, environment: dict) -> dict:
+def run_steps(folder: str, threads: int, rounds: int, environment: dict) -> dict:
+    """Medians of the step in other forms: ours without packing, PyTorch with captions cut to the longest."""
+    steps = {"unpacked": ("mindspore_worker", "step"), "torch, cut to the longest": ("torch_worker", "step, cut")}
+    result = {}
+    for name, (module, task) in steps.items():
+        with Worker(module, [folder, str(threads), "unpacked"], _worker_environment(threads, environment)) as worker:
+            warm_up(worker, task)
+            result[name] = statistics.median(worker.run(task)["seconds"] for _ in range(rounds))
+    return result
+
+
+def measure(
+    config, batch_size: int, rounds: int, threads: int, operators: bool, environment: dict, lengths: str = "uniform"
+) -> dict:
     """Everything about one `Config` at one batch size; `environment` is what both workers get."""
     model = config.model
     with tempfile.TemporaryDirectory() as folder:
         parts = {"model": to_dict(model), "loss": to_dict(config.loss)}
         Path(folder, "config.json").write_text(json.dumps(parts), encoding="utf-8")
-        np.savez(
-            f"{folder}/batch.npz", **make_batch(batch_size, model.image_size, model.context_length, model.vocab_size)
-        )
+        sizes = batch_size, model.image_size, model.context_length, model.vocab_size
+        np.savez(f"{folder}/batch.npz", **make_batch(*sizes, lengths))
         with running_workers(folder, threads, environment) as workers:  # of their own: a check needs twice the memory
             agreement = check(folder, workers)
         with running_workers(folder, threads, environment) as workers:
@@ -96,6 +109,10 @@ def measure(config, batch_size: int, rounds: int, threads: int, operators: bool,
                 "model": model.name,
                 "batch": batch_size,
                 "threads": threads,
+                "lengths": lengths,
+                "rows": packed_rows(batch_size, model.context_length, lengths),
+                "overflow": overflow_share(batch_size, model.context_length, lengths),
                 **agreement,
                 **run_tasks(workers, rounds, operators),
+                "steps": run_steps(folder, threads, rounds, environment),
             }

@@ -1,4 +1,4 @@
-"""MindSpore side of `scripts/bench_step.py`: `python -m benchmarks.mindspore_worker FOLDER`."""
+"""MindSpore side of `scripts/bench_step.py`: `python -m benchmarks.mindspore_worker FOLDER THREADS [unpacked]`."""
 
 import time
 
@@ -69,11 +69,12 @@ def perturb(objective):
         parameter.set_data(Tensor(values.astype(np.float32)))
 
 
-def prepare(folder: str):
+def prepare(folder: str, packed: bool = True):
     """Objective and step with the same weights in every run, which are left in the folder; and their trained names."""
     ms.set_seed(0)
     config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
-    objective = Objective(create_model(ModelConfig(**config["model"])), LossConfig(**config["loss"]))
+    model, loss = create_model(ModelConfig(**config["model"])), LossConfig(**config["loss"])
+    objective = Objective(model, loss, packed=packed)
     perturb(objective)
     np.savez(f"{folder}/weights.npz", **{p.name: p.asnumpy() for p in objective.get_parameters()})
     names = [parameter.name for parameter in objective.trainable_params()]  # the step and its optimizer rename them
@@ -98,7 +99,7 @@ def main():
     folder = sys.argv[1]
     lightclip_ms.runtime.backend.prepare_device("cpu")
     start = time.perf_counter()
-    objective, step, names = prepare(folder)
+    objective, step, names = prepare(folder, packed=sys.argv[-1] != "unpacked")
     build = time.perf_counter() - start
     arrays = np.load(f"{folder}/batch.npz")
     batch = tuple(Tensor(arrays[key]) for key in objective.parts)
@@ -113,6 +114,7 @@ def main():
 
     model = objective.model
     rng = np.random.default_rng(1)
+    text = Tensor(arrays["text"])
     images = Tensor(rng.normal(size=(len(batch[0]), 3, *batch[0].shape[1:3])).astype(np.float32))
     visual_gradients, text_gradients = EncoderGradients(model.visual), EncoderGradients(model.text)
 
@@ -133,9 +135,9 @@ def main():
             "step": run_step,
             "operators": lambda: profile(run_step, folder),
             "image encoder": lambda: visual_gradients(images)[0].asnumpy(),
-            "text encoder": lambda: text_gradients(batch[1])[0].asnumpy(),
+            "text encoder": lambda: text_gradients(text)[0].asnumpy(),
             "encode_image": inference(lambda: model.encode_image(images)),
-            "encode_text": inference(lambda: model.encode_text(batch[1])),
+            "encode_text": inference(lambda: model.encode_text(text)),
         },
         {"import": imported, "build": build},
     )

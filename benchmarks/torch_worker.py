@@ -69,9 +69,12 @@ def main():
         np.savez(f"{folder}/torch_gradients.npz", **reference)
         return {"terms": terms}
 
-    def step():
+    longest = int((batch[1] == model.text.eot_id).int().argmax(1).max()) + 1
+    cut = [batch[0], batch[1][:, :longest], batch[2][:, :longest], *batch[3:]]
+
+    def step(arrays=batch):
         optimizer.zero_grad(set_to_none=True)
-        loss = objective(*batch, 2)[0]
+        loss = objective(*arrays, 2)[0]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
         optimizer.step()
@@ -105,6 +108,7 @@ def main():
         {
             "check": check,
             "step": step,
+            "step, cut": lambda: step(cut),
             "operators": operators,
             "image encoder": image_encoder,
             "text encoder": text_encoder,

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 ENVIRONMENT = dict(os.environ)  # before `lightclip_ms` adds what only MindSpore should get
 
+from benchmarks.batch import LENGTHS  # noqa: E402
 from benchmarks.measure import TASKS, measure  # noqa: E402
 from lightclip_ms.config.file import load_config  # noqa: E402
 from lightclip_ms.runtime.exits import main_guard  # noqa: E402
@@ -50,6 +51,13 @@ def show(result: dict) -> None:
             f"  {task:14}{ours['seconds']:8.3f} s   PyTorch {theirs['seconds']:8.3f} s   ratio {ratios[0]:5.2f} "
             f"(processor time {ratios[1]:5.2f})   {result['batch'] / ours['seconds']:8.1f} samples/s"
         )
+    padded = result["step"]["torch"]["seconds"]
+    print(
+        f"  captions of the lengths {result['lengths']!r}: R {result['rows']} rows for {2 * result['batch']}, "
+        f"{100 * result['overflow']:.1f} % of batches do not fit"
+    )
+    for name, seconds in {"packed": result["step"]["mindspore"]["seconds"], **result["steps"]}.items():
+        print(f"    {name:28}{seconds:8.3f} s   to PyTorch's padded step {seconds / padded:5.2f}")
     for framework, operators in result.get("operators", {}).items():
         largest = sorted(operators.items(), key=lambda item: -item[1])[:16]
         shares = [f"{name} {100 * time / sum(operators.values()):.1f} %" for name, time in largest]
@@ -61,6 +69,7 @@ def show(result: dict) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=DEFAULT, help="config:batch, default: %(default)s")
+    parser.add_argument("--lengths", default="cc12m", choices=LENGTHS, help="of captions (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (default %(default)s)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of either framework (default %(default)s)")
     parser.add_argument("--operators", action="store_true", help="also show where the step's time goes")
@@ -72,7 +81,14 @@ def main() -> int:
     results = []
     for case in arguments.cases:
         results.append(
-            measure(*parse_case(case), arguments.rounds, arguments.threads, arguments.operators, ENVIRONMENT)
+            measure(
+                *parse_case(case),
+                arguments.rounds,
+                arguments.threads,
+                arguments.operators,
+                ENVIRONMENT,
+                arguments.lengths,
+            )
         )
         show(results[-1])
     if arguments.json:

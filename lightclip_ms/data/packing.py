@@ -5,12 +5,9 @@ segment, so the numbers are those of one caption per row, to rounding. Shapes ar
 that does not fit is laid out with one caption per row, for which a second graph is compiled when it is first needed.
 """
 
-import math
-
 import numpy as np
 
-MARGIN = 1.05  # of the rows that the fullest simulated batch needs
-_SIMULATED = 64  # batches
+_SIMULATED = 256  # batches
 
 
 def caption_lengths(ids: np.ndarray, eot_id: int) -> np.ndarray:
@@ -92,15 +89,19 @@ def pack_groups(ids: list[np.ndarray], eot_id: int, rows: int, groups: int) -> d
 def choose_rows(lengths: np.ndarray, pairs: int, copies: int, context_length: int, seed: int = 0) -> int:
     """R for batches of `pairs` pairs whose captions come `copies` times (clean, masked, ...).
 
+    The R of least expected work: a batch that does not fit costs a row per caption, so a few may not fit.
+
     Args:
         lengths: int [S], of a sample of the data set's captions; empty gives the safe number, a row per caption.
     """
+    captions = pairs * copies
     if not len(lengths):
-        return pairs * copies
+        return captions
     rng = np.random.default_rng(seed)
-    most = 0
-    for _ in range(_SIMULATED):
+    needed = np.empty(_SIMULATED, np.int64)
+    for batch in range(_SIMULATED):
         drawn = np.tile(rng.choice(lengths, pairs, replace=len(lengths) < pairs), copies)
-        row, _ = place(drawn, len(drawn), context_length)
-        most = max(most, int(row.max()) + 1)
-    return min(pairs * copies, math.ceil(MARGIN * most))
+        needed[batch] = place(drawn, captions, context_length)[0].max() + 1
+    choices = np.unique(needed)
+    overflowing = np.array([(needed > rows).mean() for rows in choices])
+    return int(choices[np.argmin(choices * (1 - overflowing) + captions * overflowing)])

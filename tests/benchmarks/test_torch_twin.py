@@ -14,7 +14,6 @@ from benchmarks.batch import make_batch  # noqa: E402
 from benchmarks.compare import compare_gradients  # noqa: E402
 from lightclip_ms.config.file import to_dict  # noqa: E402
 from lightclip_ms.config.schema import ModelConfig  # noqa: E402
-from lightclip_ms.data.batch import LIGHTCLIP_PARTS  # noqa: E402
 from lightclip_ms.export.torch_names import to_torch_names  # noqa: E402
 
 TEXT = {"context_length": 12, "vocab_size": 600, "text_width": 32, "text_heads": 2, "text_layers": 4}
@@ -41,7 +40,7 @@ def test_terms_and_gradients_agree(encoder, tmp_path):
         ours = mindspore_worker.Gradients(step)
         objective, batch = torch_worker.load(str(tmp_path))
         for phase in (2,) if encoder == "swin_nano" else (0, 1, 2):
-            terms, gradients = ours(Tensor(phase, ms.int32), *(Tensor(arrays[key]) for key in LIGHTCLIP_PARTS))
+            terms, gradients = ours(Tensor(phase, ms.int32), *(Tensor(arrays[key]) for key in step.objective.parts))
             expected, reference = torch_worker.gradients(objective.double(), batch, phase)
             np.testing.assert_allclose(terms.asnumpy()[:4], expected, rtol=1e-4)
             found = {name: gradient.asnumpy() for name, gradient in zip(names, gradients)}
