@@ -34,6 +34,7 @@ _SUBMODULES = (
     "model",
     "runtime",
     "train",
+    "web",
 )
 
 __all__ = sorted(_EXPORTS)

@@ -7,6 +7,7 @@ import { createNaming } from "./naming.js";
 const find = (id) => document.getElementById(id);
 const VIEWS = ["name", "search"];
 
+for (const name of ["dragover", "drop"]) addEventListener(name, keepPage);
 start().catch(showProblem);
 
 async function start() {
@@ -42,12 +43,15 @@ async function start() {
     take(event, event.dataTransfer);
   });
   addEventListener("dragover", (event) => {
-    if (!event.dataTransfer.types.includes("Files")) return;
-    event.preventDefault();
-    document.body.classList.add("dragging");
+    if (event.dataTransfer.types.includes("Files")) document.body.classList.add("dragging");
   });
   addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("dragging"));
   showView();
+}
+
+// A dropped file would otherwise replace the page, also while the model is still loading.
+function keepPage(event) {
+  if (event.dataTransfer.types.includes("Files")) event.preventDefault();
 }
 
 // Show what went wrong in one line, or nothing again with null.

@@ -14,6 +14,7 @@ export function createNaming(model, samples, showProblem) {
   let selected = null; // the row whose words are matched; null: the most probable one's
   let edited = false; // suggestions stop as soon as the texts are the user's own
   let round = 0; // results of an earlier round are dropped
+  let pictureRound = 0; // and pictures that were overtaken by a later choice
 
   const rows = () => [...find("texts").children];
   const textOf = (row) => row.querySelector("textarea").value.trim();
@@ -64,14 +65,17 @@ export function createNaming(model, samples, showProblem) {
   }
 
   async function showPicture(blob, address, name) {
+    const mine = ++pictureRound;
     showProblem(null);
+    let encoded;
     try {
-      const encoded = await model.encodeImage(await decodePicture(blob));
-      picture = encoded;
+      encoded = await model.encodeImage(await decodePicture(blob));
     } catch (error) {
       showProblem(error);
       return;
     }
+    if (mine !== pictureRound) return;
+    picture = encoded;
     find("shown").src = address;
     find("shown").alt = name;
     find("shown").hidden = false;
