@@ -7,7 +7,7 @@ that does not fit is laid out with one caption per row, for which a second graph
 
 import numpy as np
 
-_SIMULATED = 256  # batches
+_SIMULATED, _PLACED = 256, 1 << 16  # batches that are simulated at most, and captions in all
 
 
 def caption_lengths(ids: np.ndarray, eot_id: int) -> np.ndarray:
@@ -98,8 +98,8 @@ def choose_rows(lengths: np.ndarray, pairs: int, copies: int, context_length: in
     if not len(lengths):
         return captions
     rng = np.random.default_rng(seed)
-    needed = np.empty(_SIMULATED, np.int64)
-    for batch in range(_SIMULATED):
+    needed = np.empty(max(16, min(_SIMULATED, _PLACED // captions)), np.int64)
+    for batch in range(len(needed)):
         drawn = np.tile(rng.choice(lengths, pairs, replace=len(lengths) < pairs), copies)
         needed[batch] = place(drawn, captions, context_length)[0].max() + 1
     choices = np.unique(needed)
