@@ -52,10 +52,11 @@ def test_quoted_options_are_known_to_their_scripts():
 def test_quoted_overrides_are_valid():
     checked = []
     for line in (line for block in blocks("bash") for line in block.splitlines()):
-        if "run_distribute.sh" in line and "configs/" in line and "mine.yaml" not in line:
-            words = line.partition("#")[0].split("run_distribute.sh")[1].split()
+        words = line.partition("#")[0].partition("run_distribute.sh")[2].split()
+        if words and "=" not in words[0] and "mine.yaml" not in line:
             overrides = [word for word in words if "=" in word]
-            checked.append(load_config(str(ROOT / next(word for word in words if word.endswith(".yaml"))), overrides))
+            config = ROOT / words[0] if words[0].endswith(".yaml") else words[0]
+            checked.append(load_config(str(config), overrides))
     assert len(checked) >= 3  # else this looks for commands in a form they no longer have
 
 
