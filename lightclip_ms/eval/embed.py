@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightclip_ms.data.reading import ReadFailed
 from lightclip_ms.data.skipped import BadRecord, SkipReport, printable
 from lightclip_ms.data.threads import Threads
 from lightclip_ms.data.workers import start_worker
@@ -81,6 +82,8 @@ class Embedder:
             except BadRecord as error:
                 report.add(error.reason, images.key(index), error.detail)
                 return np.zeros((3, self.towers.image_size, self.towers.image_size), np.float32), False
+            except MemoryError:
+                raise ReadFailed(f"{images.key(index)}: not enough memory to decode it") from None
 
         with Threads(self._workers, start_worker) as pool:
             batches = self._load_batches(pool, load, len(images))
@@ -89,9 +92,7 @@ class Embedder:
             raise ValueError(f"none of {len(images)} images can be read; first: {report.summary()}")
         kept, lost = np.flatnonzero(valid), np.flatnonzero(~valid)
         # The reasons are in each rank's log; this line is the same on every rank.
-        skipped = (
-            f"{len(lost)} of {len(images)} images, e.g. {printable(images.key(int(lost[0])))}" if len(lost) else ""
-        )
+        skipped = f"{len(lost)} of {len(images)} images, e.g. {images.key(int(lost[0]))}" if len(lost) else ""
         return Embedded(features[kept], kept, len(images), per_second, printable(skipped))
 
     def texts(self, texts: list[str]) -> Embedded:

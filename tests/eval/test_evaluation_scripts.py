@@ -141,6 +141,10 @@ def test_zeroshot(work, start):
     result = json.loads(output.read_text())
     assert f"top-1 {result['top1']:.2f} %" in printed and result["images"] == 500 and result["templates"] == 16
     assert f"{result['images_per_second']} images/s, {result['texts_per_second']} texts/s" in printed
+    classes = (data / "colours.txt").read_text().split("\n")[:10]
+    assert result["class_names"] == [[str(label), name] for label, name in enumerate(classes)]
+    assert f"10 classes: 0 = {classes[0]}, 1 = {classes[1]}, 2 = {classes[2]}, ..., 9 = {classes[9]}\n" in printed
+    assert result["left_out"] == result["mended"] == {}
     again = start("eval_zeroshot.py", *arguments)
     assert "texts from the cache" in again and again.split("(chance")[0] == printed.split("(chance")[0]
 
@@ -165,6 +169,7 @@ def test_the_papers_tables(work, start):
     )
     assert printed.strip() == (work / "report" / "report.md").read_text().strip()
     assert "| LightCLIP (paper) | 35.0 |" in printed and "coco: put dataset_coco.json" in printed
+    assert "- cifar10: 10 classes: airplane = airplane, " in printed
     report = json.loads((work / "report" / "report.json").read_text())
     ours = report["tables"][1]["rows"][-1]
     assert ours[0] == "this checkpoint" and ours[1][1] == report["results"]["cifar10"]["top1"] and ours[1][0] is None
@@ -179,6 +184,7 @@ def test_pictures_and_predictions(work, start):
     pictures.mkdir()
     for number, colour in enumerate(("red", "green", "blue")):
         Image.new("RGB", (90, 70), colour).save(pictures / f"{number}.png")
+    os.mkfifo(pictures / "pipe.png")  # passed over
     common = ("--checkpoint", work / "run", "--batch-size", 4)
     printed = start(
         "predict.py",
@@ -201,6 +207,9 @@ def test_pictures_and_predictions(work, start):
     assert len(probabilities) == 3 and all(sum(row.values()) == pytest.approx(1) for row in probabilities.values())
     embeddings = np.load(work / "e.npy")
     assert embeddings.shape == (3, 16) and np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    names = work / "data" / "colours.txt"
+    printed = start("predict.py", *common, pictures / "0.png", "--classnames", names, "--count", 3)
+    assert len(printed.splitlines()) == 4 and printed.startswith(f"{pictures}/0.png\n")
     start(
         "gradcam.py",
         "--checkpoint",
