@@ -63,7 +63,7 @@ def _entry(rng, path) -> None:
     elif kind == 2:
         os.makedirs(os.path.join(path, "deeper"))
     elif kind == 3:
-        os.symlink(_pick(rng, ("/nowhere", "/dev/zero", "/proc/self/mem", path, ".", "..", "/dev/stdin")), path)
+        os.symlink(_pick(rng, ("/nowhere", "/dev/zero", "/proc/self/status", path, ".", "..", "/dev/stdin")), path)
     elif kind == 4:
         with open(path, "wb") as file:
             file.truncate(int(_pick(rng, (0, 2**33, 2**40))))
