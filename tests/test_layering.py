@@ -13,7 +13,7 @@ MAY_IMPORT = {  # room: the other rooms it may use, lazily or not
     "config": set(),
     "runtime": set(),
     "losses": set(),
-    "encoders": set(),
+    "encoders": {"config"},  # the table of MindCV's networks, whose names presets have too
     "data": {"config", "runtime"},
     "model": {"config", "runtime", "data", "encoders"},
     "export": {"config", "runtime", "data", "encoders", "model"},

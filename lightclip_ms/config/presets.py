@@ -2,6 +2,7 @@
 
 import difflib
 
+from lightclip_ms.config.mindcv_networks import NETWORKS, PREFIX
 from lightclip_ms.config.schema import ModelConfig
 
 MODELS = {
@@ -26,6 +27,7 @@ MODELS = {
             text_heads=4,
             text_layers=4,
         ),
+        *(ModelConfig(f"lightclip_{PREFIX}{network}", f"{PREFIX}{network}", embed_dim=512) for network in NETWORKS),
     )
 }
 

@@ -23,6 +23,8 @@ class ModelConfig:
     text_width: int = 512
     text_heads: int = 8
     text_layers: int = 8
+    text_activation: str = "quick_gelu"  # or gelu, for the weights of other projects
+    pretrained: str = ""  # checkpoint whose weights a run starts from
 
     def __post_init__(self):
         for key in ("image_size", "embed_dim", "context_length", "text_width", "text_heads", "text_layers"):
@@ -50,6 +52,12 @@ class ModelConfig:
             "model.text_layers",
             self.text_layers,
             "the text encoder is split into four equal stages, so use a multiple of 4",
+        )
+        require(
+            self.text_activation in ("quick_gelu", "gelu"),
+            "model.text_activation",
+            self.text_activation,
+            "use quick_gelu or gelu",
         )
 
 
@@ -123,6 +131,9 @@ class TrainConfig:
     pack_captions: bool = True  # several captions per row of the text encoder: no padding is computed, see docs/data.md
     accumulate: int = 1  # parts of a rank's batch that are in memory one at a time, see train/accumulate.py
     lr: float = 5e-4
+    image_lr: float = 0.0  # of the image tower; 0: lr
+    text_lr: float = 0.0
+    freeze: str = ""  # image or text: that tower keeps its weights
     warmup: float = 0.05  # share of all steps
     weight_decay: float = 0.1
     beta1: float = 0.9
@@ -154,6 +165,19 @@ class TrainConfig:
             "train.accumulate",
             self.accumulate,
             f"it must divide train.batch_size ({self.batch_size})",
+        )
+        for key in ("image_lr", "text_lr"):
+            require(
+                getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "use a positive number, or 0 for train.lr"
+            )
+        require(
+            self.freeze in ("", "image", "text"), "train.freeze", self.freeze, "use image or text, or leave it empty"
+        )
+        require(
+            not (self.freeze == "image" and self.sync_batch_norm),
+            "train.sync_batch_norm",
+            self.sync_batch_norm,
+            "a frozen image tower keeps its statistics (train.freeze)",
         )
         for key in ("save_steps", "eval_epochs"):
             require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "use 0 or more")

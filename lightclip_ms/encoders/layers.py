@@ -60,6 +60,19 @@ def quick_gelu(x):
     return x * ops.sigmoid(1.702 * x)
 
 
+def gelu(x):
+    """x times the normal distribution function of x, by erf: what weights trained with PyTorch's GELU need."""
+    return 0.5 * x * (1 + ops.erf(x * 0.5**0.5))
+
+
+ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
+
+
+def check_activation(activation: str, what: str) -> None:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"{what}: activation is {' or '.join(ACTIVATIONS)}, not {activation!r}")
+
+
 def stage_strides(last_stride: int, what: str) -> tuple:
     """Strides of a convolutional encoder's four stages; `last_stride` 1 leaves small images four times the patches.
 
@@ -77,7 +90,7 @@ def check_heads(width: int, heads: int, what: str) -> None:
 
 
 class TransformerBlock(nn.Cell):
-    """Pre-LN transformer block with QuickGELU: [N, L, D] -> [N, L, D].
+    """Pre-LN transformer block: [N, L, D] -> [N, L, D].
 
     Three maps for query, key and value instead of one: slicing one map's result on an axis cannot be exported to ONNX.
 
@@ -85,10 +98,20 @@ class TransformerBlock(nn.Cell):
         width, heads: D, H.
         attention_std, expand_std, projection_std: initial deviations of the weights of query, key and value, of the
             map to 4 D, and of the two maps back to the residual stream.
+        activation: of the MLP, a key of `ACTIVATIONS`.
     """
 
-    def __init__(self, width: int, heads: int, attention_std: float, expand_std: float, projection_std: float):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        attention_std: float,
+        expand_std: float,
+        projection_std: float,
+        activation: str = "quick_gelu",
+    ):
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.heads = heads
         self.attention = attention()
         self.norm1 = layer_norm(width)
@@ -129,4 +152,4 @@ class TransformerBlock(nn.Cell):
 
     def mlp(self, x):
         """[..., D] -> [..., D]: to 4 D and back."""
-        return self.contract(quick_gelu(self.expand(x)))
+        return self.contract(self.activation(self.expand(x)))

@@ -3,11 +3,18 @@
 MindCV's ResNet differs in stem and shortcuts.
 """
 
+from functools import partial
+
 from mindspore import nn, ops
 
 from lightclip_ms.encoders.attention_pool import AttentionPool
 from lightclip_ms.encoders.contract import ImageEncoder
 from lightclip_ms.encoders.layers import conv_norm, map_to_tokens, stage_strides
+
+STEM_POOLS = {
+    "average": partial(nn.AvgPool2d, 2, 2),
+    "max": partial(nn.MaxPool2d, 3, 2, "pad", 1),
+}
 
 
 class BasicBlock(nn.Cell):
@@ -36,9 +43,18 @@ class ResNet(ImageEncoder):
         width: channels of the first stage; the others have 2, 4 and 8 times as many.
         depths: blocks of each stage.
         last_stride: of the last stage; 1 leaves it the third one's map, of a 64 px image 16 patches instead of 4.
+        stem_pool: behind the stem, average (2x2, as in CLIP) or max (3x3, for the weights of other projects).
     """
 
-    def __init__(self, image_size: int, embed_dim: int, width: int = 64, depths=(2, 2, 2, 2), last_stride: int = 2):
+    def __init__(
+        self,
+        image_size: int,
+        embed_dim: int,
+        width: int = 64,
+        depths=(2, 2, 2, 2),
+        last_stride: int = 2,
+        stem_pool: str = "average",
+    ):
         super().__init__(image_size, embed_dim, [width * 2**i for i in range(4)], stage_strides(last_stride, "resnet"))
         if len(depths) != 4:
             raise ValueError(f"resnet: depths needs four entries, not {depths}")
@@ -46,7 +62,9 @@ class ResNet(ImageEncoder):
             raise ValueError(f"resnet: width {width} must be even")
         # Three 3x3 convolutions and an average pool instead of 7x7 and max pool, as in CLIP's ResNets.
         stem = [conv_norm(3, width // 2, 3, 2), conv_norm(width // 2, width // 2, 3), conv_norm(width // 2, width, 3)]
-        self.stem = nn.SequentialCell(stem + [nn.AvgPool2d(2, 2)])
+        if stem_pool not in STEM_POOLS:
+            raise ValueError(f"resnet: stem_pool is {' or '.join(STEM_POOLS)}, not {stem_pool!r}")
+        self.stem = nn.SequentialCell(stem + [STEM_POOLS[stem_pool]()])
         stages = []
         inputs = width
         # The first block of a stage halves the map and changes the width.

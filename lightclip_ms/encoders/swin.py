@@ -1,4 +1,6 @@
-"""Swin transformer of any image size, with QuickGELU; MindCV's is fixed to 224 px and returns no patch tokens.
+"""Swin transformer of any image size, with QuickGELU unless the option `activation` asks for GELU.
+
+MindCV's is fixed to 224 px and returns no patch tokens.
 
 Only attention inside windows depends on the order of tokens. So tokens stay in window order, and one gather moves them
 between plain and shifted windows, or gathers the 2x2 neighbours of patch merging, in place of rolls and transposes.
@@ -10,7 +12,14 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from lightclip_ms.encoders.contract import ImageEncoder
-from lightclip_ms.encoders.layers import TransformerBlock, check_heads, dense, layer_norm, map_to_tokens
+from lightclip_ms.encoders.layers import (
+    TransformerBlock,
+    check_activation,
+    check_heads,
+    dense,
+    layer_norm,
+    map_to_tokens,
+)
 from lightclip_ms.encoders.windows import merge_order, relative_index, shifted_window_mask, window_order
 
 STD = 0.02
@@ -37,9 +46,9 @@ class Reorder(nn.Cell):
 class SwinBlock(nn.Cell):
     """Attention within windows of T tokens and an MLP; tokens [N, P, C] come in the order of the windows."""
 
-    def __init__(self, channels: int, heads: int, size: int, window: int, shift: int):
+    def __init__(self, channels: int, heads: int, size: int, window: int, shift: int, activation: str):
         super().__init__()
-        self.block = TransformerBlock(channels, heads, STD, STD, STD)
+        self.block = TransformerBlock(channels, heads, STD, STD, STD, activation)
         self.bias_shape = (1, window * window, window * window, heads)
         self.relative_bias = Parameter(initializer(Normal(STD), ((2 * window - 1) ** 2, heads), ms.float32))
         self._index = Tensor(relative_index(window).astype(np.int32))
@@ -59,13 +68,14 @@ class SwinStage(nn.Cell):
     Tokens enter in the order `first_order` and leave in `last_order`; `to_raster` brings those to raster order.
     """
 
-    def __init__(self, channels: int, depth: int, heads: int, size: int, window: int):
+    def __init__(self, channels: int, depth: int, heads: int, size: int, window: int, activation: str):
         super().__init__()
         # Where the map is one window, there is nothing to shift.
         window = min(window, size)
         shift = window // 2 if window < size else 0
         plain, shifted = window_order(size, window, 0), window_order(size, window, shift)
-        self.blocks = nn.CellList([SwinBlock(channels, heads, size, window, i % 2 * shift) for i in range(depth)])
+        blocks = [SwinBlock(channels, heads, size, window, i % 2 * shift, activation) for i in range(depth)]
+        self.blocks = nn.CellList(blocks)
         self.first_order = plain
         self.last_order = plain if depth % 2 else shifted
         self.moves = shift > 0
@@ -120,6 +130,7 @@ class SwinTransformer(ImageEncoder):
         depths, heads: blocks and attention heads of each stage.
         window: side of a window in tokens; where a stage's map is smaller, the map is the window.
         patch: side of a patch in pixels.
+        activation: quick_gelu, or gelu for the weights of other projects.
     """
 
     def __init__(
@@ -131,18 +142,20 @@ class SwinTransformer(ImageEncoder):
         heads=(3, 6, 12, 24),
         window: int = 7,
         patch: int = 4,
+        activation: str = "quick_gelu",
     ):
         super().__init__(image_size, embed_dim, [embed * 2**i for i in range(4)], [patch * 2**i for i in range(4)])
         if len(depths) != 4 or len(heads) != 4:
             raise ValueError(f"swin: depths and heads need four entries each, not {depths} and {heads}")
         _check_windows(image_size, patch, window)
+        check_activation(activation, "swin")
         self.patch_embed = nn.Conv2d(3, embed, patch, patch, "valid", has_bias=True, weight_init=Normal(STD))
         self.patch_norm = layer_norm(embed)
         sizes = [image_size // stride for stride in self.stage_strides]
         stages = []
         for channels, depth, count, size in zip(self.stage_channels, depths, heads, sizes):
             check_heads(channels, count, "swin")
-            stages.append(SwinStage(channels, depth, count, size, window))
+            stages.append(SwinStage(channels, depth, count, size, window, activation))
         self.stages = nn.CellList(stages)
         self.to_windows = Reorder(np.arange(sizes[0] ** 2), stages[0].first_order)
         merges = [

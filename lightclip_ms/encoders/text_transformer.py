@@ -5,7 +5,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from lightclip_ms.encoders.layers import TransformerBlock, check_heads, dense, layer_norm
+from lightclip_ms.encoders.layers import TransformerBlock, check_activation, check_heads, dense, layer_norm
 
 STAGES = 4
 MASKED = -1e4  # added to a score; not -inf: float16 holds it, and inf - inf cannot arise
@@ -21,10 +21,21 @@ class TextTransformer(nn.Cell):
     Args:
         vocab_size, context_length, width, heads, embed_dim: V, L, D, H, E.
         layers: blocks, a multiple of 4; each stage has a quarter of them.
+        activation: of the blocks, quick_gelu or gelu.
     """
 
-    def __init__(self, vocab_size: int, context_length: int, width: int, heads: int, layers: int, embed_dim: int):
+    def __init__(
+        self,
+        vocab_size: int,
+        context_length: int,
+        width: int,
+        heads: int,
+        layers: int,
+        embed_dim: int,
+        activation: str = "quick_gelu",
+    ):
         super().__init__()
+        check_activation(activation, "text transformer")
         check_heads(width, heads, "text transformer")
         if layers < STAGES or layers % STAGES:
             raise ValueError(f"text transformer: layers must be a multiple of {STAGES} (equal stages), not {layers}")
@@ -37,7 +48,10 @@ class TextTransformer(nn.Cell):
         self.token_embedding = Parameter(initializer(Normal(0.02), (vocab_size + 1, width), ms.float32))
         self.positional_embedding = Parameter(initializer(Normal(0.01), (context_length, width), ms.float32))
         std = width**-0.5  # CLIP's initialisation
-        blocks = [TransformerBlock(width, heads, std, std * 2**-0.5, std * (2 * layers) ** -0.5) for _ in range(layers)]
+        blocks = [
+            TransformerBlock(width, heads, std, std * 2**-0.5, std * (2 * layers) ** -0.5, activation)
+            for _ in range(layers)
+        ]
         per_stage = layers // STAGES
         self.stages = nn.CellList([nn.CellList(blocks[i : i + per_stage]) for i in range(0, layers, per_stage)])
         self.norm = layer_norm(width)

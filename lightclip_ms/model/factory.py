@@ -27,6 +27,7 @@ def create_model(config: ModelConfig) -> LightCLIP:
         config.text_heads,
         config.text_layers,
         config.embed_dim,
+        config.text_activation,
     )
     return LightCLIP(visual, text)
 
@@ -47,7 +48,7 @@ def create_model_and_transforms(name: str, pretrained: str | os.PathLike | None 
     """
     config = preset(name)
     if pretrained is not None:
-        _refuse_other_architecture(config, model_config(read_header(pretrained)), pretrained)
+        refuse_other_architecture(config, model_config(read_header(pretrained)), pretrained)
     model = create_model(config)
     if pretrained is not None:
         arrays, _ = read_checkpoint(pretrained)
@@ -87,11 +88,12 @@ def transforms(config: ModelConfig) -> tuple[TrainTransform, EvalTransform]:
     return train_transform(config.image_size), eval_transform(config.image_size)
 
 
-def _refuse_other_architecture(wanted: ModelConfig, found: ModelConfig, path) -> None:
-    # The name is a label: what decides is the shape of the towers.
+def refuse_other_architecture(wanted: ModelConfig, found: ModelConfig, path) -> None:
+    """Raise ValueError that names the first difference between a configuration and that of the checkpoint at `path`."""
+    # The name is a label, `pretrained` a run's start: what decides is the shape of the towers.
     theirs = to_dict(found)
     for key, ours in to_dict(wanted).items():
-        if key != "name" and theirs[key] != ours:
+        if key not in ("name", "pretrained") and theirs[key] != ours:
             raise ValueError(
                 f"{path}: checkpoint of another architecture: model.{key} is {theirs[key]!r}, that of "
                 f"{wanted.name} is {ours!r}; lightclip_ms.load_model(path) builds the checkpoint's own"

@@ -29,6 +29,7 @@ from lightclip_ms.train.state import TrainState, check_agreement, make_header, r
 from lightclip_ms.train.step import TrainStep
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.terms.term import needed_parts
+from lightclip_ms.train.transfer import freeze, load_pretrained
 
 SAMPLED_CAPTIONS = 2048  # that tell how many rows packed captions need
 
@@ -65,6 +66,8 @@ class Trainer:
         self.folder = RunFolder(config.output_dir, config, self.rank)
         self.evaluation = Evaluation(config)
         self.model = factory.create_model(model)
+        self._pretrained = load_pretrained(self.model, model)
+        freeze(self.model, config.train.freeze)
         if config.train.sync_batch_norm:
             synchronize_batch_norm(self.model, self.world_size)
         self.objective = Objective(self.model, config.loss, self.rank, self.world_size, config.train.pack_captions)
@@ -238,7 +241,7 @@ class Trainer:
     def _save(self, epoch: int) -> None:
         """Rank 0 writes; the others meet it again at the next step's collectives."""
         if self.folder.is_writer:
-            header = make_header("training", self.config, self.global_step, self.world_size)
+            header = make_header("training", self.config, self.global_step, self.world_size, self._pretrained)
             header |= {"epoch": epoch, "packed_rows": self._packed_rows}
             self.folder.checkpoints.write(self.global_step, self.state.arrays(), header)
         self._last_save = time.monotonic()
@@ -250,7 +253,7 @@ class Trainer:
         path, arrays, header = found
         if self.config.resume == "never":
             raise ValueError(f"resume: never, but {path} exists; use resume=auto or another output_dir")
-        refuse_other_run(header, self.config, self.world_size, path)
+        refuse_other_run(header, self.config, self.world_size, self._pretrained, path)
         self.state.load(arrays, path)
         self.global_step, self._packed_rows = header["global_step"], header.get("packed_rows", 0)
         self.folder.say(f"resuming from {path}, step {self.global_step}")
@@ -258,7 +261,10 @@ class Trainer:
     def _export(self, name: str, metrics: dict) -> None:
         """The weights that inference needs, without moments and training-only parts."""
         if self.folder.is_writer:
-            header = {**make_header("inference", self.config, self.global_step, self.world_size), "metrics": metrics}
+            header = {
+                **make_header("inference", self.config, self.global_step, self.world_size, self._pretrained),
+                "metrics": metrics,
+            }
             write_checkpoint(self.folder.path / name, cell_arrays(self.model, "model"), header)
 
 

@@ -21,6 +21,7 @@ _MAY_CHANGE = {
     "data.zeroshot",
     "data.zeroshot_classes",
     "data.zeroshot_templates",
+    "model.pretrained",  # a path: the file's digest identifies it
     "device",
     "output_dir",
     "resume",
@@ -55,13 +56,17 @@ class TrainState:
             load_cell(cell, prefix, arrays, source, skip)
 
 
-def make_header(kind: str, config: Config, global_step: int, world_size: int) -> dict:
-    """The part of a checkpoint's header that is the same for training checkpoints and exported models."""
+def make_header(kind: str, config: Config, global_step: int, world_size: int, pretrained: str) -> dict:
+    """The part of a checkpoint's header that is the same for training checkpoints and exported models.
+
+    `pretrained` is the digest of the weights that the run started from (`transfer.load_pretrained`).
+    """
     return {
         "kind": kind,
         "config": to_dict(config),
         "global_step": global_step,
         "world_size": world_size,
+        "pretrained": pretrained,
         "versions": versions(),
         "samples_seen": global_step * config.train.batch_size * world_size,
     }
@@ -83,8 +88,13 @@ def _flatten(values: dict, prefix: str = "") -> dict:
     return flat
 
 
-def refuse_other_run(header: dict, config: Config, world_size: int, path) -> None:
-    """Refuse to resume if any setting that affects the result has changed."""
+def refuse_other_run(header: dict, config: Config, world_size: int, pretrained: str, path) -> None:
+    """Refuse to resume if any setting that affects the result has changed, or the weights that the run started from."""
+    if header.get("pretrained", "") != pretrained:
+        raise ValueError(
+            f"{path}: the run started from weights with SHA-256 {header.get('pretrained') or 'none'}, model.pretrained "
+            f"has {pretrained or 'none'}; set it back, or start a new run with another output_dir"
+        )
     then = {**_flatten(to_dict(from_dict(header["config"]))), "world_size": header["world_size"]}
     # Keys that are younger than the checkpoint: what the version before them did.
     then |= {key: value for key, value in _BEFORE.items() if key not in _flatten(header["config"])}
