@@ -4,7 +4,7 @@ MindCV's own `features_only` counts blocks instead of stages, renames parameters
 the network is built whole, and its cells are regrouped into four stages by the table in `config.mindcv_networks`.
 """
 
-import mindspore.nn as nn
+from mindspore import nn
 
 from lightclip_ms.config.mindcv_networks import NETWORKS
 from lightclip_ms.encoders.attention_pool import AttentionPool

@@ -1,9 +1,8 @@
 """Repairs of MindCV's cells that change no weight and no value: what is random in training, and a slow slice."""
 
-import mindspore.nn as nn
-import mindspore.ops as ops
 from mindcv.models import ghostnet
 from mindcv.models.layers.drop_path import DropPath
+from mindspore import nn, ops
 
 
 class GhostModule(ghostnet.GhostModule):

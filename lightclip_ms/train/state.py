@@ -7,7 +7,9 @@ from lightclip_ms.config.schema import Config
 from lightclip_ms.model.weights import cell_arrays, load_cell
 from lightclip_ms.runtime.versions import versions
 
-_UPDATE_COPIES = ("objective.", "optimizer.adam.objective.", "logit_scale")  # its references to the objective's
+_OPTIMIZERS = ("optimizer.", *(f"optimizer.groups.{group}." for group in range(3)))  # the latter: tower_rates
+# Its references to the objective's parameters.
+_UPDATE_COPIES = ("objective.", "logit_scale", *(f"{optimizer}adam.objective." for optimizer in _OPTIMIZERS))
 # Settings that do not affect the result, so a run may resume with others.
 _MAY_CHANGE = {
     "train.log_every",

@@ -1,6 +1,7 @@
 """From a card's gradients to updated parameters: reduce, unscale, clip, AdamW, clamp."""
 
 import math
+from functools import partial
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -9,6 +10,7 @@ from lightclip_ms.config.schema import TrainConfig
 from lightclip_ms.runtime import parallel
 from lightclip_ms.train.adamw import AdamW
 from lightclip_ms.train.precision import make_loss_scaler, needs_loss_scale
+from lightclip_ms.train.tower_rates import with_tower_rates
 
 MAX_LOGIT_SCALE = math.log(100)
 UPDATE_METRICS = ("grad_norm", "logit_scale", "loss_scale", "overflow")
@@ -30,7 +32,8 @@ class Update(nn.Cell):
         self.clip_norm = config.clip_norm
         self.parameters = ms.ParameterTuple(objective.trainable_params())
         self.logit_scale = objective.model.logit_scale
-        self.optimizer = AdamW(self.parameters, config.weight_decay, config.beta1, config.beta2, config.eps)
+        make = partial(AdamW, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, eps=config.eps)
+        self.optimizer = with_tower_rates(self.parameters, objective.model, config, make)
         self.reduce = parallel.make_grad_reducer(self.parameters, world_size)
         self.scaler = None
         if needs_loss_scale(config.amp_level, config.amp_dtype):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lightclip_ms.data.transforms import IMAGE_MEAN, IMAGE_STD
+from lightclip_ms.data.eval_transform import IMAGE_MEAN, IMAGE_STD
 
 # how a source's pictures were normalised
 NORMALIZATIONS = {
