@@ -96,6 +96,7 @@ def _pads(cell, x: Value, kernel, stride, dilation) -> list[int]:
     if mode == "pad":
         padding = cell.padding
         padding = [padding] * 4 if isinstance(padding, int) else list(padding)
+        padding = padding[1:] if len(padding) == 3 else padding  # MaxPool2d pads by a 3-D kernel of depth 1
         padding = [padding[0], padding[0], padding[1], padding[1]] if len(padding) == 2 else padding
         top, bottom, left, right = (int(each) for each in padding)
         return [top, left, bottom, right]
