@@ -201,20 +201,23 @@ class Table:
 
     def _lenient(self, line: str) -> list[str]:
         """Fields of one line that breaks the rules: an opening quote that does not close its field is dropped."""
-        fields, at, separator = [], 0, self.separator
+        fields = self._with_quotes(line)
+        without = [field.removeprefix('"') for field in line.split(self.separator)]
+        return without if len(without) == self._width != len(fields) else fields
+
+    def _with_quotes(self, line: str) -> list[str]:
+        """Fields of a line in which text may follow a closing quote, and the last quote may stay open."""
+        fields, at = [], 0
         while True:
-            quoted = ""
-            if text_opens := line.startswith('"', at):
-                end = _closing(line, at + 1)
-                # Without a closing quote, the rest of the line is the field, if that gives the right number of fields.
+            text = ""
+            if line.startswith('"', at):
+                end, at = _closing(line, at + 1), at + 1
                 if end < 0 and len(fields) + 1 == self._width:
-                    return [*fields, line[at + 1 :]]
+                    return [*fields, line[at:]]  # the rest of the line, if that gives the right number of fields
                 if end >= 0:
-                    quoted, at = line[at + 1 : end].replace('""', '"'), end + 1
-                    text_opens = False
-            end = line.find(separator, at)
-            rest = line[at + text_opens : end if end >= 0 else len(line)]
-            fields.append(quoted + rest)
+                    text, at = line[at:end].replace('""', '"'), end + 1
+            end = line.find(self.separator, at)
+            fields.append(text + line[at : end if end >= 0 else None])
             if end < 0:
                 return fields
             at = end + 1

@@ -48,6 +48,14 @@ def test_the_title_may_come_first_and_other_columns_after(tmp_path):
     assert captions == ["tall man", "a dog", 'vinyl 12"', "two\nlines"] and not counts and notes == {STRAY_QUOTE: 1}
 
 
+def test_a_line_with_stray_quotes_keeps_its_fields(tmp_path):
+    data = 'filepath\ttitle\tnote\n0.jpg\t"tall man\t12" vinyl\n1.jpg\t"tall man\tx\n2.jpg\t"a" b\t"c\n'
+    captions, counts, notes = read(tmp_path / "t.tsv", data.encode())
+    assert captions == ["tall man", "tall man", "a b"] and not counts and notes == {STRAY_QUOTE: 3}
+    data = 'filepath,title,note\n0.jpg,"a, b"\n'  # a field is missing, and the quotes are sound
+    assert read(tmp_path / "t.csv", data.encode()) == ([], {WRONG_WIDTH: 1}, {})
+
+
 def test_encodings_and_widths_are_counted_by_line(tmp_path, caplog):
     data = b"\xef\xbb\xbffilepath,title\n0.jpg,caf\xe9\n1.jpg,a dog, on a sofa\n\n2.jpg\n3.jpg,fine\n"
     captions, counts, notes = read(tmp_path / "t.csv", data)
