@@ -25,11 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass
 class Row:
-    """A runtime's results: `seconds` by task (medians), and what it costs to have it."""
+    """A runtime's results: seconds and processor seconds by task (medians), and what it costs to have it."""
 
     runtime: str
     threads: int
     seconds: dict[str, float] = field(default_factory=dict)
+    processor: dict[str, float] = field(default_factory=dict)  # of all threads together
     load: float = 0.0
     first: float = 0.0  # seconds of the first call of all tasks: compilation
     peak_megabytes: float = 0.0
@@ -69,6 +70,7 @@ def measure_tower(tower: str, folder: Path, runtimes, threads: int, rounds: int,
                     times[runtime].append(worker.run(task))
             for runtime, answers in times.items():
                 rows[runtime].seconds[task] = statistics.median(answer["seconds"] for answer in answers)
+                rows[runtime].processor[task] = statistics.median(answer["processor"] for answer in answers)
                 rows[runtime].peak_megabytes = answers[-1]["peak_megabytes"]
     for row in rows.values():
         _, _, precision = row.runtime.partition("onnxruntime.")

@@ -32,7 +32,7 @@ TOLERANCE = 1e-3  # relative, of float32
 
 
 def table(rows: list[Row]) -> str:
-    """A Markdown table: milliseconds at each batch size, and the ratio to PyTorch eager at batch 1."""
+    """A Markdown table: milliseconds, and the ratios to PyTorch eager: time, and in brackets processor time."""
     eager = next((row for row in rows if row.runtime == "torch"), None)
     tasks = list(rows[0].seconds)
     lines = [
@@ -43,7 +43,12 @@ def table(rows: list[Row]) -> str:
     ]
     for row in rows:
         times = [f"{1e3 * row.seconds[task]:.1f}" for task in tasks]
-        ratios = [f"{row.seconds[task] / eager.seconds[task]:.2f}" if eager else "" for task in tasks]
+        ratios = [
+            f"{row.seconds[task] / eager.seconds[task]:.2f} ({row.processor[task] / eager.processor[task]:.2f})"
+            if eager
+            else ""
+            for task in tasks
+        ]
         best = max(int(task.split()[-1]) / row.seconds[task] for task in tasks)
         size = "" if row.file_megabytes is None else f"{row.file_megabytes:.1f}"
         cells = [row.runtime, str(row.threads), *times, *ratios, f"{best:.0f}", f"{row.load:.1f}", f"{row.first:.1f}"]
