@@ -19,7 +19,7 @@ except ImportError:  # a deployed model leaves every format to Pillow
     simplejpeg = None
 
 MAX_PIXELS = 1 << 26  # of a JPEG, which can be decoded at an eighth; larger ones are panoramas, scans or bombs
-MAX_PIXELS_WHOLE = 1 << 24  # of any other format, decoded whole: 50 MB, and half a second for a PNG
+MAX_PIXELS_WHOLE = 1 << 24  # of what Pillow decodes whole, CMYK and damaged JPEGs too: half a second for a PNG
 _MAX_PIXELS_RLE = 1 << 20  # of a run-length encoded BMP, which Pillow decodes without C
 _MANY_SCANS, _MAX_SCAN_PIXELS = 16, 1 << 28  # every scan of a JPEG passes over all of its pixels
 MIN_SIDE = 8  # pixels; smaller ones are tracking pixels and separators
@@ -48,17 +48,19 @@ class EncodedImage:
         self._pillow = None
         self._plain_jpeg = False
         self.width, self.height = stated_size(data)
-        _check_cost(data, self.width, self.height)
+        _check_cost(data, self.width, self.height, is_jpeg(data))
         if simplejpeg is not None and is_jpeg(data):
             try:
                 self.height, self.width, colours, _ = simplejpeg.decode_jpeg_header(data)
                 self._plain_jpeg = colours in ("YCbCr", "Gray", "RGB")
             except ValueError:
                 pass
+        reducible = self._plain_jpeg or simplejpeg is None and is_jpeg(data)
+        _check_cost(data, self.width, self.height, reducible)
         if not self._plain_jpeg or data.find(b"Exif\0\0", 0, _EXIF_WITHIN) >= 0:
             self._open_with_pillow()
             self.width, self.height = self._pillow.size
-            _check_cost(data, self.width, self.height)
+            _check_cost(data, self.width, self.height, reducible)
             self._orientation = _orientation(self._pillow)
         if self._orientation >= 5:
             self.height, self.width = self.width, self.height
@@ -93,6 +95,8 @@ class EncodedImage:
             try:
                 return _turn(simplejpeg.decode_jpeg(self._data, "RGB", **options), self._orientation)
             except ValueError:
+                if self.width * self.height > MAX_PIXELS_WHOLE:  # Pillow would take its time with what is damaged
+                    raise BadRecord("undecodable image", f"a damaged JPEG, {self.width}x{self.height}") from None
                 if self._pillow is None:
                     self._open_with_pillow()
         try:
@@ -115,14 +119,14 @@ def _thread_buffer(size: int) -> np.ndarray | None:
     return _LOCAL.buffer
 
 
-def _check_cost(data: bytes, width: int, height: int) -> None:
-    """Raises BadRecord for a size outside of the limits, before Pillow sees the data.
+def _check_cost(data: bytes, width: int, height: int, large: bool) -> None:
+    """Raises BadRecord for a size outside of the limits, before Pillow sees the data; `large`: up to `MAX_PIXELS`.
 
     Pillow sets memory aside on opening some formats, and decodes a PNG to look for its EXIF data.
     """
     if min(height, width) < MIN_SIDE:
         raise BadRecord("image too small", f"{width}x{height}")
-    limit = MAX_PIXELS if is_jpeg(data) else _MAX_PIXELS_RLE if is_run_length_bmp(data) else MAX_PIXELS_WHOLE
+    limit = MAX_PIXELS if large else _MAX_PIXELS_RLE if is_run_length_bmp(data) else MAX_PIXELS_WHOLE
     if height * width > limit:
         raise BadRecord("image too large", f"{width}x{height}, {limit} pixels at most in this format")
     scans = count_scans(data) if is_jpeg(data) else 1

@@ -199,6 +199,16 @@ def test_scans_of_a_jpeg_are_limited():
         EncodedImage(data[:-2] + data[last:-2] * 300 + b"\xff\xd9")
 
 
+def test_damaged_and_cmyk_jpegs_are_decoded_whole_so_they_may_have_fewer_pixels():
+    side = 4200
+    with pytest.raises(BadRecord, match="image too large"):
+        EncodedImage(encode(np.zeros((side, side), np.uint8), "JPEG", "CMYK"))
+    data = encode(np.zeros((side, side), np.uint8), "JPEG", "L")
+    assert EncodedImage(data).draft(8).shape == (side // 8, side // 8, 3)
+    with pytest.raises(BadRecord, match="a damaged JPEG, 4200x4200"):
+        EncodedImage(data[:-2000]).decode()
+
+
 def test_run_length_encoded_bitmaps_are_small_ones():
     whole = b"\xff\1" * 10 + b"\0\0"
     with pytest.raises(BadRecord, match="image too large"):
