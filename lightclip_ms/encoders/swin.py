@@ -68,7 +68,7 @@ class SwinStage(nn.Cell):
     Tokens enter in the order `first_order` and leave in `last_order`; `to_raster` brings those to raster order.
     """
 
-    def __init__(self, channels: int, depth: int, heads: int, size: int, window: int, activation: str):
+    def __init__(self, channels: int, depth: int, heads: int, size: int, window: int, activation: str = "quick_gelu"):
         super().__init__()
         # Where the map is one window, there is nothing to shift.
         window = min(window, size)
