@@ -6,7 +6,7 @@ MindSpore is loaded by the first attribute that needs it, so `import lightclip_m
 
 import importlib
 
-from lightclip_ms.runtime import backend
+from lightclip_ms.runtime import backend, requirements
 
 __version__ = "0.1.0"
 
@@ -42,6 +42,7 @@ __all__ = sorted(_EXPORTS)
 
 def __getattr__(name):
     if name in _EXPORTS:
+        requirements.check_requirements()
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     if name in _SUBMODULES:
         return importlib.import_module(f"lightclip_ms.{name}")

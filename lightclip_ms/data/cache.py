@@ -15,10 +15,13 @@ _FORMAT = 2  # raise it when a table's layout changes: older entries are then ig
 def cached_arrays(kind: str, sources: list, build) -> dict:
     """`build()`'s dictionary of arrays, from the cache while no file of `sources` changes in name, size or time.
 
-    The cache is `$XDG_CACHE_HOME/lightclip_ms` (`~/.cache` if unset); where it cannot be written, or an entry is
-    damaged, the table is simply built again.
+    The cache is `$XDG_CACHE_HOME/lightclip_ms` (`~/.cache` if unset); where it cannot be written, there is no home
+    folder (a user without passwd entry), or an entry is damaged, the table is built again.
     """
-    folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache", "lightclip_ms", kind)
+    home = os.path.expanduser("~")  # itself if there is none
+    if home == "~" and not os.environ.get("XDG_CACHE_HOME"):
+        return build()
+    folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path(home, ".cache"), "lightclip_ms", kind)
     stats = [(os.path.realpath(path), os.stat(path)) for path in sources]
     identity = repr([_FORMAT, *((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)])
     entry = folder / f"{hashlib.sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npz"

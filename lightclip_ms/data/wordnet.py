@@ -54,7 +54,7 @@ def find_wordnet(folder: str = ""):
         *_PLACES,
         *(os.path.join(root, name) for root in nltk if root for name in _NLTK_CORPORA),
     ]
-    paths = (_open_folder(pathlib.Path(place).expanduser()) for place in places if place)
+    paths = (_open_folder(pathlib.Path(os.path.expanduser(place))) for place in places if place)
     return next((path for path in paths if path is not None), None)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightclip_ms.runtime.cluster_variables import drop_leftovers
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -18,6 +20,7 @@ class Ranks:
 
 def join_ranks() -> Ranks:
     """The ranks of the job that `msrun` started; a single one without it."""
+    drop_leftovers()
     if "MS_ROLE" not in os.environ:
         return Ranks()
     from mindspore import Tensor

@@ -22,6 +22,7 @@ VERSION = 2
 # Parts that were called otherwise in earlier versions of the format.
 _RENAMED = {1: (("mlm_heads.", "mlm.heads."), ("token_projection.", "token.projection."))}
 TOKEN_PROJECTION = "objective/token.projection.projection.weight"
+_KINDS = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")  # of arrays; those that numpy knows too
 
 
 def _digest(arrays: dict[str, np.ndarray], header: str) -> str:
@@ -51,21 +52,22 @@ def read_header(path: str | os.PathLike) -> dict:
         FileNotFoundError: no such file. ValueError: truncated, not ours, or of a newer version.
     """
     with _open(path) as file:
-        return json.loads(_check_metadata(file.metadata() or {}, path)["header"])
+        return _header(file, path)[1]
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
     """Arrays and header of a checkpoint.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: truncated, damaged, not ours, or of a newer version.
+        FileNotFoundError: no such file. ValueError: truncated, damaged, not ours, of a newer version, or too large.
     """
     with _open(path) as file:
-        metadata = _check_metadata(file.metadata() or {}, path)
-        arrays = {name: file.get_tensor(name) for name in file.keys()}
+        metadata, header = _header(file, path)
+        _check_size(path)
+        arrays = {name: _array(file, name, path) for name in file.keys()}
     if _digest(arrays, metadata["header"]) != metadata["digest"]:
         raise ValueError(f"{path}: the content does not match its digest, the file is damaged; use an earlier one")
-    return _rename(arrays, int(metadata["version"])), json.loads(metadata["header"])
+    return _rename(arrays, int(metadata["version"])), header
 
 
 def _open(path: str | os.PathLike):
@@ -78,6 +80,8 @@ def _open(path: str | os.PathLike):
             f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint. Other formats, such "
             "as .ckpt and .pth, are not read"
         ) from None
+    except OSError as error:
+        raise OSError(f"{path}: could not be read: {error.strerror or error}") from None
 
 
 def _rename(arrays: dict[str, np.ndarray], version: int) -> dict[str, np.ndarray]:
@@ -87,15 +91,45 @@ def _rename(arrays: dict[str, np.ndarray], version: int) -> dict[str, np.ndarray
     return arrays
 
 
-def _check_metadata(metadata: dict[str, str], path) -> dict[str, str]:
+def _header(file, path) -> tuple[dict[str, str], dict]:
+    """What write_checkpoint put beside the arrays, and the header in it."""
+    metadata = file.metadata() or {}
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of lightclip_ms")
-    if int(metadata["version"]) > VERSION:
+    version = metadata.get("version", "")
+    if not (version.isascii() and version.isdigit() and {"header", "digest"} <= metadata.keys()):
+        raise ValueError(f"{path}: damaged: it lacks its version, header or digest")
+    if len(version) > 9 or int(version) > VERSION:
         raise ValueError(
-            f"{path}: written by a newer lightclip_ms (format {metadata['version']}, this one reads "
-            f"{VERSION}); update the package"
+            f"{path}: written by a newer lightclip_ms (format {version[:20]}, this one reads {VERSION}); "
+            "update the package"
         )
-    return metadata
+    try:
+        header = json.loads(metadata["header"])
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path}: damaged: its header is no JSON object")
+    return metadata, header
+
+
+def _check_size(path) -> None:
+    """Refuse what could not be held in memory twice, as arrays and as parameters: a sparse file may claim any size."""
+    size, memory = os.path.getsize(path), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory / 2:
+        raise ValueError(
+            f"{path}: {size / 1e9:,.1f} GB of weights, and this machine has {memory / 1e9:,.1f} GB of memory"
+        )
+
+
+def _array(file, name: str, path) -> np.ndarray:
+    kind = file.get_slice(name).get_dtype()
+    if kind not in _KINDS:
+        raise ValueError(f"{path}: {name} is of type {kind}; supported are {', '.join(_KINDS)}")
+    try:
+        return file.get_tensor(name)
+    except (safetensors.SafetensorError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{path}: {name} cannot be read ({error})") from None
 
 
 def cell_arrays(cell: nn.Cell, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
@@ -108,10 +142,10 @@ def cell_arrays(cell: nn.Cell, prefix: str, skip: tuple[str, ...] = ()) -> dict[
 
 
 def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source, skip: tuple[str, ...] = ()) -> None:
-    """Set a Cell's parameters from `cell_arrays`.
+    """Set a Cell's parameters from `cell_arrays`: all of them, or none if it raises.
 
     Raises:
-        ValueError: a parameter is missing, left over, or of another shape; the message names it.
+        ValueError: a parameter is missing, left over, of another shape or type, or not finite; the message names it.
     """
     given = {name.removeprefix(prefix + "/"): array for name, array in arrays.items() if name.startswith(prefix + "/")}
     wanted = {name: parameter for name, parameter in cell.parameters_and_names() if not name.startswith(skip)}
@@ -126,7 +160,13 @@ def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source,
             f"{expected} ({len(wrong)} parameters differ)"
         )
     for name, parameter in wanted.items():
-        parameter.set_data(Tensor(given[name].astype(ms.dtype_to_nptype(parameter.dtype))))
+        kind = np.dtype(ms.dtype_to_nptype(parameter.dtype))
+        if given[name].dtype != kind:
+            raise ValueError(f"{source}: {name} is of type {given[name].dtype}, this model expects {kind}")
+        if given[name].dtype.kind == "f" and not np.isfinite(given[name]).all():
+            raise ValueError(f"{source}: {name} holds values that are not finite; use an earlier checkpoint")
+    for name, parameter in wanted.items():
+        parameter.set_data(Tensor(given[name]))
 
 
 def token_projection(path: str | os.PathLike) -> np.ndarray:

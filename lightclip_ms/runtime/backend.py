@@ -5,6 +5,8 @@ import os
 import sys
 import tempfile
 
+from lightclip_ms.runtime.requirements import check_requirements
+
 DEVICES = ("auto", "ascend", "gpu", "cpu")
 
 
@@ -42,8 +44,9 @@ def prepare_device(device: str = "auto") -> str:
     """Put MindSpore into graph mode on a device; returns "Ascend", "GPU" or "CPU".
 
     Raises:
-        ValueError: unknown name, or MindSpore finds no such device.
+        ValueError: unknown name, or MindSpore finds no such device. UnsupportedEnvironment: see `requirements`.
     """
+    check_requirements()
     import mindspore as ms  # loading it takes seconds, and only after the environment is prepared
 
     targets = {"ascend": "Ascend", "gpu": "GPU", "cpu": "CPU"}

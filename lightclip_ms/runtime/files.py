@@ -28,13 +28,17 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise OSError(f"{path}: could not be written: {error.strerror or error}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be gone, or have become read-only
+            aside.unlink()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Replace `path` by `text` in UTF-8. Raises OSError as `replacing`."""
+    """Replace `path` by `text` in UTF-8; bytes of file names that are not UTF-8 become escapes, which JSON reads back.
+
+    Raises OSError as `replacing`.
+    """
     with replacing(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike, content) -> None:
@@ -45,7 +49,7 @@ def write_json(path: str | os.PathLike, content) -> None:
 def append_text(path: str | os.PathLike, text: str) -> None:
     """Add to the end of a log. Raises OSError that names the file."""
     try:
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         raise OSError(f"{path}: could not be written: {error.strerror or error}") from error

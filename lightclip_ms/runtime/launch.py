@@ -1,22 +1,25 @@
-"""Start one training process a card with MindSpore's `msrun`, and end as they ended.
+"""Start one training process per device with MindSpore's `msrun`, and end as they ended.
 
-Adds to `msrun` what it lacks: the number of cards found, a free port, threads shared out on a CPU, Ctrl-C and SIGTERM
-handed to the workers so that they can save, and the failing rank's last lines on the screen.
+Adds to `msrun` what it lacks: the number of devices found, a free port, threads shared out on a CPU, a lock on the
+run's folder, and supervision (see supervise.py).
 """
 
 import glob
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
-from lightclip_ms.runtime.exits import ERROR_PREFIX, EXIT_BAD_INPUT, EXIT_STOPPED, STOPPED_PREFIX
+from lightclip_ms.runtime import folder_lock, lifeline, worker_logs
+from lightclip_ms.runtime.cluster_variables import drop_leftovers
+from lightclip_ms.runtime.exits import ERROR_PREFIX, EXIT_STOPPED, STOPPED_PREFIX
+from lightclip_ms.runtime.requirements import check_requirements
+from lightclip_ms.runtime.supervise import Supervisor
 
 CPU_WORKERS = 2
-LAST_LINES = 15
 HEARTBEAT_SECONDS = 15  # how long the scheduler waits for a dead worker; MindSpore's default is 30
 
 
@@ -46,7 +49,7 @@ def msrun_command(script: list[str], devices: int, log_dir: Path, environ) -> li
     Raises:
         ValueError: a multi-node job without address, port or rank.
     """
-    nodes = int(environ.get("NNODES", "1"))
+    nodes, node = _nodes(environ)
     command = [
         shutil.which("msrun", path=environ.get("PATH")) or "msrun",
         f"--worker_num={nodes * devices}",
@@ -56,92 +59,112 @@ def msrun_command(script: list[str], devices: int, log_dir: Path, environ) -> li
         "--cluster_time_out=600",
     ]
     if nodes > 1:
-        missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in environ]
-        if missing:
-            raise ValueError(f"NNODES={nodes} needs {', '.join(missing)} too, the same on every node but NODE_RANK")
-        first = int(environ["NODE_RANK"]) * devices
         command += [
             f"--master_addr={environ['MASTER_ADDR']}",
             f"--master_port={environ['MASTER_PORT']}",
-            f"--node_rank={environ['NODE_RANK']}",
-            f"--tail_worker_log={first}",
+            f"--node_rank={node}",
+            f"--tail_worker_log={node * devices}",
         ]
     else:
         command += [f"--master_port={free_port()}", "--tail_worker_log=0"]
     return [*command, "python", *script]
 
 
+def _nodes(environ) -> tuple[int, int]:
+    """Number of machines, and which of them this one is.
+
+    Raises:
+        ValueError: NNODES without the variables it needs, or one that is no number or out of range.
+    """
+    nodes = _number(environ, "NNODES", 1, None) if "NNODES" in environ else 1
+    if nodes == 1:
+        return 1, 0
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in environ]
+    if missing:
+        raise ValueError(f"NNODES={nodes} needs {', '.join(missing)} too, the same on every node but NODE_RANK")
+    _number(environ, "MASTER_PORT", 1, 65535)
+    return nodes, _number(environ, "NODE_RANK", 0, nodes - 1)
+
+
+def _number(environ, name: str, low: int, high: int | None) -> int:
+    text = environ[name]
+    if not (text.isascii() and text.isdigit()) or int(text) < low or (high is not None and int(text) > high):
+        raise ValueError(f"{name}={text}: use a number from {low}{'' if high is None else f' to {high}'}")
+    return int(text)
+
+
+def job_name(nodes: int, environ) -> str:
+    """What identifies a job on all its machines: where its scheduler is. One machine's job has a random name."""
+    if nodes == 1:
+        return uuid.uuid4().hex
+    address = environ["MASTER_ADDR"]
+    if address in ("0.0.0.0", "localhost", "::", "::1") or address.startswith("127."):  # several "nodes" of one machine
+        address = socket.gethostname()
+    return f"{address}:{environ['MASTER_PORT']}"
+
+
 def launch(script: list[str], devices: int, output_dir: str, device: str) -> int:
     """Run `script` (a file, or `-m` and a module, then arguments) on `devices` processes; returns the exit code.
 
     Raises:
-        ValueError: see `msrun_command`.
+        ValueError: see `msrun_command`. OSError: another run holds `output_dir`, or it cannot be written.
+        UnsupportedEnvironment: see `requirements`.
     """
+    check_requirements()
     environ = dict(os.environ)
+    drop_leftovers(environ)
     environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + environ.get("PATH", "")  # msrun runs "python"
     environ.setdefault("MS_NODE_TIMEOUT", str(HEARTBEAT_SECONDS))
     if not count_npus() or device == "cpu":
         environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
-    if devices == 1 and int(environ.get("NNODES", "1")) == 1:
-        child = subprocess.Popen([sys.executable, *script], env=environ, start_new_session=True)
-        return _wait(child, lambda child: [child.pid])
-    log_dir = Path(output_dir) / "logs"
-    command = msrun_command(script, devices, log_dir, environ)
-    log_dir.mkdir(parents=True, exist_ok=True)
-    node = int(environ.get("NODE_RANK", "0"))
-    logs = [log_dir / f"worker_{rank}.log" for rank in range(node * devices, (node + 1) * devices)]
-    for old in logs:  # those of this machine only: the folder is shared
-        old.unlink(missing_ok=True)
-    with open(log_dir / f"msrun_{node}.log", "wb") as log:
-        code = _wait(subprocess.Popen(command, env=environ, start_new_session=True, stderr=log), _workers)
-    return _explain(logs, code) if code else 0
+    nodes, node = _nodes(environ)
+    job = job_name(nodes, environ)
+    environ |= {folder_lock.JOB: job, lifeline.LAUNCHER: lifeline.identity()}
+    # Node 0 holds the folder for all machines; each other one has a lock of its own against its second start.
+    locks = [folder_lock.join(output_dir, job)] if node else []
+    locks.append(folder_lock.take(output_dir, job, folder_lock.name_of_node(node)))
+    try:
+        if devices == nodes == 1:
+            return _run_alone(script, environ)
+        return _run_msrun(script, devices, output_dir, nodes, node, environ)
+    finally:
+        for lock in reversed(locks):
+            lock.release()
 
 
-def _wait(child: subprocess.Popen, workers) -> int:
-    """Wait for `child`; Ctrl-C and SIGTERM go to the processes that `workers` lists, and the wait goes on."""
-
-    def forward(number, frame):
-        for pid in workers(child):
-            os.kill(pid, signal.SIGTERM)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
-    return child.wait()
-
-
-def _workers(launcher: subprocess.Popen) -> list[int]:
-    """Training processes under `msrun`: not its scheduler, which must outlive them, and not the log's `tail`."""
-    pids = []
-    for entry in glob.glob("/proc/[0-9]*"):
-        try:
-            parent = Path(entry, "stat").read_text().rpartition(")")[2].split()[1]
-            environ = Path(entry, "environ").read_bytes().split(b"\0")
-            command = Path(entry, "cmdline").read_bytes()
-        except OSError:  # ended meanwhile, or somebody else's
-            continue
-        if int(parent) == launcher.pid and b"MS_ROLE=MS_WORKER" in environ and b"tail" not in command.split(b"\0")[0]:
-            pids.append(int(entry.removeprefix("/proc/")))
-    return pids
-
-
-def _explain(logs: list[Path], code: int) -> int:
-    """Print how the failing ranks ended, and return their exit code: `msrun` itself knows only 0 and 1."""
-    said = {path: _said(path) for path in logs if path.exists()}
-    if any(line.startswith(STOPPED_PREFIX) for lines in said.values() for line in lines[-LAST_LINES:]):
+def _run_alone(script: list[str], environ: dict) -> int:
+    supervisor = Supervisor(
+        subprocess.Popen([sys.executable, *script], env=environ, start_new_session=True), is_msrun=False
+    )
+    code = supervisor.wait()
+    if code >= 0:
+        return code
+    if supervisor.was_stopped:
+        print(f"{STOPPED_PREFIX} before the first step; the same command starts again", file=sys.stderr)
         return EXIT_STOPPED
-    failed = {
-        path: lines
-        for path, lines in said.items()
-        if any("Error" in line or line.startswith(ERROR_PREFIX) for line in lines[-LAST_LINES:])
-    } or said
-    for path, lines in failed.items():
-        print(f"--- {path}, last lines:", *lines[-LAST_LINES:], sep="\n", file=sys.stderr, flush=True)
-        if lines and lines[-1].startswith(ERROR_PREFIX):
-            return EXIT_BAD_INPUT  # the same mistake on every rank: said once
-    return code
+    print(f"{ERROR_PREFIX}the training process was ended by signal {-code}", file=sys.stderr)
+    return 1
 
 
-def _said(log: Path) -> list[str]:
-    """Lines of a worker's log without MindSpore's own."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line for line in lines if line and not line.startswith(("[INFO]", "[WARNING]", "[ERROR]"))]
+def _run_msrun(script: list[str], devices: int, output_dir: str, nodes: int, node: int, environ: dict) -> int:
+    logs = worker_logs.WorkerLogs(output_dir, node, range(node * devices, (node + 1) * devices))
+    environ[worker_logs.ASIDE] = str(logs.aside)
+    command = msrun_command(script, devices, logs.aside, environ)
+    code = 1
+    try:
+        with logs.open() as own_log:
+            child = subprocess.Popen(
+                command,
+                env=environ,
+                start_new_session=True,
+                stdout=subprocess.PIPE,
+                stderr=own_log,
+                preexec_fn=lifeline.end_with_parent,  # its workers then notice, see lifeline.py
+            )
+            supervisor = Supervisor(child, is_msrun=True)
+            code = abs(supervisor.wait(logs.publish_if_begun))
+        if code:
+            code = 1 if supervisor.failure else logs.explain(1, supervisor.was_stopped)
+        return code
+    finally:
+        logs.close(code)

@@ -10,11 +10,16 @@ import mindspore as ms
 import numpy as np
 from mindspore import communication, nn, ops
 
+from lightclip_ms.runtime import lifeline
+from lightclip_ms.runtime.cluster_variables import drop_leftovers
+
 FUSION_MEGABYTES = 32  # large enough to fill the link, small enough to overlap with the backward pass
 
 
 def init() -> tuple[int, int]:
-    """Join the job `msrun` started, if any; returns (rank, world size)."""
+    """Join the job `msrun` started, if any; returns (rank, world size). The process now ends with its launcher."""
+    lifeline.follow_launcher()
+    drop_leftovers()
     if "MS_ROLE" not in os.environ:
         return 0, 1
     if not communication.GlobalComm.INITED:

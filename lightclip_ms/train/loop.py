@@ -17,7 +17,7 @@ from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.tokenizer import Tokenizer
 from lightclip_ms.model import factory
 from lightclip_ms.model.weights import cell_arrays, write_checkpoint
-from lightclip_ms.runtime import backend, parallel
+from lightclip_ms.runtime import backend, folder_lock, lifeline, parallel, worker_logs
 from lightclip_ms.runtime.exits import STOPPED_PREFIX
 from lightclip_ms.train.accumulate import AccumulatedStep
 from lightclip_ms.train.evaluation import Evaluation
@@ -25,7 +25,13 @@ from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.progress import Rate, memory, progress_line
 from lightclip_ms.train.run_folder import RunFolder
 from lightclip_ms.train.schedule import learning_rate
-from lightclip_ms.train.state import TrainState, check_agreement, make_header, refuse_other_run
+from lightclip_ms.train.state import (
+    TrainState,
+    check_agreement,
+    make_header,
+    refuse_other_run,
+    require_resumable,
+)
 from lightclip_ms.train.step import TrainStep
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.terms.term import needed_parts
@@ -49,6 +55,7 @@ class Trainer:
         self.config = config
         backend.prepare_device(config.device)
         self.rank, self.world_size = parallel.init()
+        self._lock = folder_lock.enter(config.output_dir, self.rank)
         ms.set_seed(config.train.seed)  # the same on all ranks: all start from the same weights
         model = config.model
         self.layout = make_layout(config, needed_parts(config.loss))
@@ -79,7 +86,7 @@ class Trainer:
         # A CPU's steps are long: looking at each keeps a stop request from waiting for ten of them.
         self._look_every = 1 if ms.get_context("device_target") == "CPU" else config.train.log_every
         self._skipped = self._packed_rows = self._unpacked = 0
-        self._stop = False
+        self._stop = self._evaluating = False
         self._pending = []
         self._last_save = time.monotonic()
 
@@ -90,22 +97,27 @@ class Trainer:
             Stopped: SIGTERM or SIGINT arrived; the state is saved.
             FloatingPointError: a loss is not finite.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._request_stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._request_stop)
         self._restore()
         check_agreement(parallel.gather_number(self.global_step, self.world_size), self.folder.path)
         if self.config.train.pack_captions:
             self._pack_captions()
+        worker_logs.mark_begun()  # everything is checked: from here on the folder is this run's
         self.folder.open_metrics(self.global_step)
         self.folder.say(
             f"{self.data.num_samples} pairs, {self.world_size} x {self.config.train.batch_size} a step, "
             f"{self.data.steps_per_epoch} steps an epoch, {self.total_steps} in all; the first step compiles"
         )
+        self._evaluate_if_due()  # a kill during the last evaluation left its checkpoint and no record
         for epoch in range(self.global_step // self.data.steps_per_epoch, self.config.train.epochs):
             self._run_epoch(epoch)
         self._export("model.safetensors", {})
         self.folder.draw_curves()
         self.folder.say(f"trained {self.global_step} steps; model in {self.folder.path / 'model.safetensors'}")
+        if self._lock is not None:
+            self._lock.release()
 
     def _pack_captions(self) -> None:
         """Fix the number of packed rows: the checkpoint's, or for a new run what rank 0 finds the captions to need."""
@@ -136,6 +148,11 @@ class Trainer:
 
     def _request_stop(self, number, frame) -> None:
         self._stop = True
+        if self._evaluating:  # its checkpoint is saved, and the resumed run evaluates again
+            raise self._stopped()
+
+    def _stopped(self) -> Stopped:
+        return Stopped(f"{STOPPED_PREFIX} after step {self.global_step}; the same command resumes from there")
 
     def _run_epoch(self, epoch: int) -> None:
         train = self.config.train
@@ -152,6 +169,7 @@ class Trainer:
                 *(Tensor(array) for array in self.layout.arrays(batch)),
             )
             self.global_step += 1
+            lifeline.note_step(time.monotonic() - began)
             self._pending.append((metrics, {"step": self.global_step, "epoch": epoch, "lr": lr}, batch[INDEX]))
             # Compilation is timed by itself: it would spoil rate and ETA.
             if len(self._pending) == 1 and self._is_first_step():
@@ -163,16 +181,27 @@ class Trainer:
             ):
                 self._read_metrics()
         self._read_metrics()
-        if train.eval_epochs and ((epoch + 1) % train.eval_epochs == 0 or epoch + 1 == train.epochs):
-            self._evaluate(epoch)
-            self.folder.draw_curves()
         self._save(epoch)
+        self._evaluate_if_due()
 
-    def _evaluate(self, epoch: int) -> None:
-        results = self.evaluation.run(self.model)
-        if not results:
+    def _evaluate_if_due(self) -> None:
+        """Evaluate after the last step of an epoch, unless that is recorded."""
+        every, (epochs, rest) = self.config.train.eval_epochs, divmod(self.global_step, self.data.steps_per_epoch)
+        if not epochs or rest or not every or (epochs % every and epochs != self.config.train.epochs):
             return
-        self.folder.log_evaluation({"step": self.global_step, "epoch": epoch, **results})
+        # Rank 0's view of the file counts. It answers after its checkpoint is written: from here on others may leave.
+        if parallel.gather_number(float(self.folder.has_evaluation(self.global_step)), self.world_size)[0]:
+            return
+        self._evaluating = True
+        if self._stop:
+            self._request_stop(signal.SIGTERM, None)
+        results = self.evaluation.run(self.model)
+        self._evaluating = False
+        if results:
+            self._record_evaluation(epochs - 1, results)
+        self.folder.draw_curves()
+
+    def _record_evaluation(self, epoch: int, results: dict) -> None:
         self.folder.say(
             f"epoch {epoch + 1}/{self.config.train.epochs} evaluation: "
             + ", ".join(f"{name} {value:.2f}" for name, value in results.items())
@@ -180,6 +209,7 @@ class Trainer:
         metric = self.config.train.best_metric
         if metric in results and self.folder.is_best(metric, results[metric]):
             self._export("best.safetensors", {metric: results[metric]})
+        self.folder.log_evaluation({"step": self.global_step, "epoch": epoch, **results})
 
     def _is_first_step(self) -> bool:
         return self.rate.measure(self.global_step + 1) == {}
@@ -217,7 +247,7 @@ class Trainer:
         if stop:
             self._save(records[-1]["epoch"])
             parallel.wait_for_all(self.world_size)  # the launcher ends all ranks when the first one leaves
-            raise Stopped(f"{STOPPED_PREFIX} after step {self.global_step}; the same command resumes from there")
+            raise self._stopped()
         if (
             train.save_steps and self.global_step % train.save_steps == 0
         ) or time.monotonic() - self._last_save > 60 * train.save_minutes:
@@ -247,7 +277,7 @@ class Trainer:
         self._last_save = time.monotonic()
 
     def _restore(self) -> None:
-        found = self.folder.checkpoints.latest(self.folder.say)
+        found = self.folder.checkpoints.latest(self.folder.say, require_resumable)
         if found is None:
             return
         path, arrays, header = found

@@ -8,7 +8,6 @@ import math
 from pathlib import Path
 
 import yaml
-from tensorboardX import SummaryWriter
 
 from lightclip_ms.config.file import to_dict
 from lightclip_ms.config.loss import active
@@ -16,10 +15,14 @@ from lightclip_ms.config.schema import Config
 from lightclip_ms.runtime.files import append_text, read_json_lines, write_json, write_text
 from lightclip_ms.runtime.versions import versions
 from lightclip_ms.train.checkpoint import CheckpointFolder
+from lightclip_ms.train.event_file import EventFile
 
 
 class RunFolder:
-    """Configuration, versions, metrics, plot, checkpoints and what the run said, in one folder; docs/training.md lists them.
+    """A run's configuration, versions, metrics, plot, checkpoints and messages; docs/training.md lists the files.
+
+    Nothing is written before `open_metrics`: until then the run may still be refused, and the folder belongs to an
+    earlier one.
 
     Raises:
         OSError: the folder cannot be written.
@@ -30,19 +33,22 @@ class RunFolder:
         self.is_writer = rank == 0
         self._config = config
         self.checkpoints = CheckpointFolder(self.path / "checkpoints", config.train.keep)
-        if self.is_writer:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
-            write_json(self.path / "versions.json", versions())
+        self._config = config
+        self._board = None
+        self._unsaid = ""  # lines for train.log until that may be written
 
     def open_metrics(self, global_step: int) -> None:
-        """Continue the logs after `global_step` steps; lines of later steps belong to work that was lost."""
+        """Begin, or resume the logs after `global_step` steps; lines of later steps belong to work that was lost."""
         if not self.is_writer:
             return
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "config.yaml", yaml.safe_dump(to_dict(self._config), sort_keys=False))
+        write_json(self.path / "versions.json", versions())
         for name in ("metrics.jsonl", "evaluations.jsonl"):
-            kept = [record for record in read_json_lines(self.path / name) if record["step"] <= global_step]
+            kept = [record for record in read_json_lines(self.path / name) if _step(record) <= global_step]
             write_text(self.path / name, "".join(json.dumps(record) + "\n" for record in kept))
-        self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=global_step + 1)
+        self._board = EventFile(self.path / "tensorboard", global_step + 1)
+        append_text(self.path / "train.log", self._unsaid)
 
     def log(self, records: list[dict]) -> None:
         """Append training metrics, one JSON object a line, each with its `step`."""
@@ -56,17 +62,16 @@ class RunFolder:
         if not self.is_writer:
             return
         append_text(self.path / name, "".join(json.dumps(_finite(record)) + "\n" for record in records))
-        for record in records:
-            for key, value in record.items():
-                if key != "step":
-                    self._board.add_scalar(f"{board}/{key}", value, record["step"])
-        self._board.flush()
+        self._board.add(board, records)
+
+    def has_evaluation(self, global_step: int) -> bool:
+        """Whether an evaluation after `global_step` steps was logged."""
+        return any(_step(record) == global_step for record in read_json_lines(self.path / "evaluations.jsonl"))
 
     def is_best(self, metric: str, value: float) -> bool:
         """Whether no logged evaluation has a larger `metric`; False on ranks that do not write."""
-        return self.is_writer and value >= max(
-            record.get(metric, value) for record in read_json_lines(self.path / "evaluations.jsonl")
-        )
+        logged = read_json_lines(self.path / "evaluations.jsonl")
+        return self.is_writer and all(value >= record.get(metric, value) for record in logged)
 
     def draw_curves(self) -> None:
         """`loss_curves.png` of all steps so far."""
@@ -79,9 +84,19 @@ class RunFolder:
 
     def say(self, text: str) -> None:
         """One line on the screen and in `train.log`, from rank 0."""
-        if self.is_writer:
-            print(text, flush=True)
+        if not self.is_writer:
+            return
+        print(text, flush=True)
+        if self._board is None:
+            self._unsaid += text + "\n"
+        else:
             append_text(self.path / "train.log", text + "\n")
+
+
+def _step(record: dict) -> float:
+    """A record's step; a line that somebody has edited is as good as lost."""
+    step = record.get("step")
+    return step if isinstance(step, int) else math.inf
 
 
 def _finite(record: dict) -> dict:

@@ -1,5 +1,7 @@
 """What a checkpoint of a run holds, and which run it may resume."""
 
+import re
+
 from mindspore import nn
 
 from lightclip_ms.config.file import from_dict, to_dict
@@ -28,6 +30,7 @@ _MAY_CHANGE = {
     "output_dir",
     "resume",
 }
+_FOLDERS = r"""(^|[\s,;|{('"=:])(?:~[^,/\\]*)?[/\\](?:[^,]*[/\\])?"""  # of an absolute path, alone or in a list
 
 _BEFORE = {"train.pack_captions": False}
 
@@ -63,15 +66,32 @@ def make_header(kind: str, config: Config, global_step: int, world_size: int, pr
 
     `pretrained` is the digest of the weights that the run started from (`transfer.load_pretrained`).
     """
+    described = to_dict(config)
     return {
         "kind": kind,
-        "config": to_dict(config),
+        "config": described if kind == "training" else _without_folders(described),
         "global_step": global_step,
         "world_size": world_size,
         "pretrained": pretrained,
         "versions": versions(),
         "samples_seen": global_step * config.train.batch_size * world_size,
     }
+
+
+def _without_folders(values):
+    """A configuration with absolute paths cut to their last part: an exported model names no folder of its machine."""
+    if isinstance(values, dict):
+        return {key: _without_folders(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_without_folders(value) for value in values]
+    return re.sub(_FOLDERS, r"\1", values) if isinstance(values, str) else values
+
+
+def require_resumable(header: dict) -> None:
+    """ValueError unless a checkpoint's header has what resuming reads."""
+    for key, kind in (("config", dict), ("global_step", int), ("world_size", int)):
+        if type(header.get(key)) is not kind:
+            raise ValueError(f"no checkpoint of training: {key} in its header is {header.get(key)!r}")
 
 
 def check_agreement(steps: list[float], folder) -> None:
@@ -97,7 +117,11 @@ def refuse_other_run(header: dict, config: Config, world_size: int, pretrained: 
             f"{path}: the run started from weights with SHA-256 {header.get('pretrained') or 'none'}, model.pretrained "
             f"has {pretrained or 'none'}; set it back, or start a new run with another output_dir"
         )
-    then = {**_flatten(to_dict(from_dict(header["config"]))), "world_size": header["world_size"]}
+    try:
+        made_with = from_dict(header["config"])
+    except ValueError as error:
+        raise ValueError(f"{path}: made with a configuration that is not valid here: {error}") from None
+    then = {**_flatten(to_dict(made_with)), "world_size": header["world_size"]}
     # Keys that are younger than the checkpoint: what the version before them did.
     then |= {key: value for key, value in _BEFORE.items() if key not in _flatten(header["config"])}
     now = {**_flatten(to_dict(config)), "world_size": world_size}
