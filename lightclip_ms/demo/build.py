@@ -1,5 +1,6 @@
 """Writes the demo data as WebDataset shards: the same bytes for the same settings, whatever the number of workers."""
 
+import contextlib
 import io
 import json
 import multiprocessing
@@ -16,7 +17,8 @@ from lightclip_ms.demo.compose import draw_scene
 from lightclip_ms.demo.openmoji import ATTRIBUTION
 from lightclip_ms.runtime.files import sha256
 
-VERSION = 2  # raise when the same settings give other pictures or captions
+VERSION = 3  # raise when the same settings give other pictures or captions
+KIND = "lightclip_ms demo data"  # in the manifest: other programs' folders are never touched
 MANIFEST = "manifest.json"
 SHARD_SAMPLES = 1000
 _EVALUATION_SPLITS = {
@@ -42,42 +44,104 @@ class Settings:
 
 def is_complete(out: str | os.PathLike, settings: Settings) -> bool:
     """Whether `out` holds the data of these settings, every file with its recorded checksum."""
-    manifest = _read_manifest(Path(out))
-    if manifest is None or manifest.get("version") != VERSION or manifest.get("settings") != vars(settings):
+    out = Path(out)
+    manifest = _read_manifest(out)
+    if manifest is None or manifest["version"] != VERSION or manifest.get("settings") != vars(settings):
         return False
-    files = {name: Path(out, name) for name in manifest["files"]}
-    return all(path.is_file() and sha256(path) == manifest["files"][name] for name, path in files.items())
+    return all(_is_as_written(out / name, checksum) for name, checksum in manifest["files"].items())
 
 
 def build_demo_data(out: str | os.PathLike, settings: Settings = Settings(), workers: int = 2) -> bool:
     """Write the demo data into the folder `out` unless it is already there; returns whether anything was written.
 
-    The folder appears whole or not at all. ValueError if `out` exists and is not an earlier demo folder.
+    The folder appears whole or not at all. An earlier demo folder is replaced if it holds nothing but the files that its
+    manifest lists, each as it was written.
+
+    Raises:
+        ValueError: `out` holds anything else; nothing is touched. OSError: it cannot be written.
     """
-    out = Path(out).absolute()
+    out = Path(out).resolve()  # a link to a folder on a larger disk stays a link
     if is_complete(out, settings):
         return False
-    if out.exists() and _read_manifest(out) is None and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and holds no demo data: choose another --out, or remove it yourself")
+    _own_files(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        _write_all(aside, settings, workers)
-        aside.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(aside, out)
+        new = aside / "new"
+        new.mkdir()
+        _write_all(new, settings, workers)
+        new.chmod(0o755)
+        _replace_folder(out, new, aside / "old")
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside / "new", ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: something of the user's appeared in the old folder meanwhile
+            aside.rmdir()
     return True
 
 
-def _read_manifest(out: Path) -> dict | None:
+def _replace_folder(out: Path, new: Path, old: Path) -> None:
+    """Put `new` at `out`, and remove what was there file by file, as its manifest lists them.
+
+    Raises:
+        ValueError: something else appeared in `out` meanwhile; it is left as it was.
+    """
+    own = _own_files(out)
+    if not own and not out.exists():
+        os.rename(new, out)
+        return
+    os.rename(out, old)
+    os.rename(new, out)
+    for name in own:
+        (old / name).unlink()
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        old.rmdir()
+    except OSError:
+        raise ValueError(f"{out}: files appeared in it while it was replaced; they are in {old}") from None
+
+
+def _own_files(out: Path) -> list[str]:
+    """Names of the files in `out`, all of them this program's; none if it is empty or not there.
+
+    Raises:
+        ValueError: a file that this program did not write, or not so; the message names it.
+    """
+    if not os.path.lexists(out):
+        return []
+    advice = "choose another --out, or remove it yourself"
+    if not out.is_dir():
+        raise ValueError(f"{out} exists and is no folder: {advice}")
+    names = sorted(os.listdir(out))
+    manifest = _read_manifest(out)
+    if names and manifest is None:
+        raise ValueError(f"{out} exists and holds no demo data of this program's current kind: {advice}")
+    for name in names:
+        if name != MANIFEST and name not in manifest["files"]:
+            raise ValueError(f"{out / name} is no file of the demo data: {advice}")
+        if name != MANIFEST and not _is_as_written(out / name, manifest["files"][name]):
+            raise ValueError(f"{out / name} is not as it was written: {advice}")
+    return names
+
+
+def _is_as_written(path: Path, checksum: str) -> bool:
+    return path.is_file() and not path.is_symlink() and sha256(path) == checksum
+
+
+def _read_manifest(out: Path) -> dict | None:
+    """The manifest of a folder of this kind, its names and checksums being text; None for any other folder."""
+    path = out / MANIFEST
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+    if not isinstance(manifest, dict) or manifest.get("kind") != KIND or not isinstance(manifest.get("files"), dict):
+        return None
+    version = manifest.get("version")
+    right = type(version) is int and 3 <= version <= VERSION  # the kind came with version 3
+    right = right and all(isinstance(checksum, str) for checksum in manifest["files"].values())
+    right = right and all(os.path.basename(name) == name != "" for name in manifest["files"])
+    return manifest if right else None
 
 
 def _write_all(out: Path, settings: Settings, workers: int) -> None:
@@ -93,7 +157,7 @@ def _write_all(out: Path, settings: Settings, workers: int) -> None:
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
         files[name] = sha256(out / name)
-    manifest = {"version": VERSION, "settings": vars(settings), "files": files}
+    manifest = {"kind": KIND, "version": VERSION, "settings": vars(settings), "files": files}
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ the worker ends at once, while training it saves and ends. A thread ends it by f
 instance because another rank is gone and a collective waits for it.
 """
 
+import atexit
 import ctypes
 import os
 import signal
@@ -59,6 +60,14 @@ def follow_launcher() -> None:
     if not is_alive(launcher):  # it died while this process loaded
         os.kill(os.getpid(), signal.SIGKILL)
     threading.Thread(target=_watch, args=(parent,), name="lifeline", daemon=True).start()
+    atexit.register(_leave, parent)
+
+
+def _leave(parent: int) -> None:
+    """Without its parent a process has nobody to report to, and MindSpore would look for the scheduler for 20 s."""
+    if os.getppid() != parent:
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def _watch(parent: int) -> None:

@@ -62,6 +62,7 @@ class WorkerLogs:
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.aside.glob("*.log"):  # those of this machine only: the folder is shared
             os.replace(path, self.folder / path.name)
+        shutil.rmtree(self.aside, ignore_errors=True)
 
     def explain(self, code: int, was_stopped: bool) -> int:
         """Print how the failing ranks ended, and return their exit code: `msrun` itself knows only 0 and 1.

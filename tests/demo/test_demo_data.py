@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import tarfile
 
 import numpy as np
@@ -48,11 +50,82 @@ def test_same_bytes_for_any_number_of_workers_and_nothing_done_twice(folder, tmp
     assert not is_complete(again, Settings(train=5, retrieval=5))
 
 
-def test_a_foreign_folder_is_not_touched(tmp_path):
-    (tmp_path / "precious.txt").write_text("keep me")
-    with pytest.raises(ValueError, match="holds no demo data"):
-        build_demo_data(tmp_path, SETTINGS)
-    assert (tmp_path / "precious.txt").read_text() == "keep me"
+TINY = Settings(train=5, retrieval=5)
+
+
+def contents(folder):
+    """Bytes of every file below a folder."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "demo"
+    assert build_demo_data(folder, TINY, workers=1)
+    return folder
+
+
+def _manifest(folder, **changes):
+    manifest = json.loads((folder / build.MANIFEST).read_text())
+    (folder / build.MANIFEST).write_text(json.dumps({**manifest, **changes}))
+
+
+FOREIGN = {  # what is done to a demo folder so that it is no longer only this program's
+    "a file of the user's": lambda folder: (folder / "precious.txt").write_text("keep me"),
+    "a folder of the user's": lambda folder: (folder / "notes").mkdir(),
+    "a changed file": lambda folder: (folder / "names.txt").write_text("mine"),
+    "a cut file": lambda folder: os.truncate(folder / "val.tar", 512),
+    "a link in place of a file": lambda folder: (
+        (folder / "names.txt").replace(folder / ".n") or (folder / "names.txt").symlink_to(".n")
+    ),
+    "another kind": lambda folder: _manifest(folder, kind="prepared pairs"),
+    "no kind": lambda folder: _manifest(folder, kind=None),
+    "another version": lambda folder: _manifest(folder, version=build.VERSION + 1),
+    "no version": lambda folder: _manifest(folder, version=None),
+    "files that are no checksums": lambda folder: _manifest(folder, files={"val.tar": {"sha256": "x"}}),
+    "names that lead elsewhere": lambda folder: _manifest(folder, files={"../precious.txt": "x"}),
+    "a manifest that is a list": lambda folder: (folder / build.MANIFEST).write_text("[]"),
+    "a manifest of great depth": lambda folder: (folder / build.MANIFEST).write_text("[" * 100_000),
+    "a manifest that is not UTF-8": lambda folder: (folder / build.MANIFEST).write_bytes(b"\xff\xfe"),
+    "no manifest": lambda folder: (folder / build.MANIFEST).unlink(),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_folder_with_anything_of_somebody_else_is_refused_and_stays_as_it_is(tiny, tmp_path, what, monkeypatch):
+    monkeypatch.setattr(build, "_write_all", lambda *arguments: pytest.fail("refused before any work"))
+    folder = shutil.copytree(tiny, tmp_path / "demo")
+    FOREIGN[what](folder)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="choose another --out, or remove it yourself"):
+        build_demo_data(folder, Settings(train=6, retrieval=5))
+    assert contents(tmp_path) == before and os.listdir(tmp_path) == ["demo"]
+
+
+def test_an_earlier_folder_is_replaced_through_a_link_and_an_empty_one_is_used(tiny, tmp_path):
+    target = shutil.copytree(tiny, tmp_path / "elsewhere")
+    (tmp_path / "demo").symlink_to(target)
+    assert build_demo_data(tmp_path / "demo", Settings(train=6, retrieval=5), workers=1)
+    assert (tmp_path / "demo").is_symlink() and is_complete(target, Settings(train=6, retrieval=5))
+    (tmp_path / "empty").mkdir()
+    assert build_demo_data(tmp_path / "empty", TINY, workers=1)
+    assert sorted(os.listdir(tmp_path)) == ["demo", "elsewhere", "empty"]
+
+
+def test_what_appears_while_the_folder_is_replaced_is_kept(tiny, tmp_path, monkeypatch):
+    folder = shutil.copytree(tiny, tmp_path / "demo")
+
+    def write(new, settings, workers):
+        shutil.copytree(tiny, new, dirs_exist_ok=True)
+        (folder / "precious.txt").write_text("keep me")
+
+    monkeypatch.setattr(build, "_write_all", write)
+    with pytest.raises(ValueError, match="precious.txt is no file of the demo data"):
+        build_demo_data(folder, Settings(train=6, retrieval=5))
+    assert (folder / "precious.txt").read_text() == "keep me" and os.listdir(tmp_path) == ["demo"]
+
+
+def test_settings_are_positive():
     with pytest.raises(ValueError, match="train must be 1 or more"):
         Settings(train=0)
 
