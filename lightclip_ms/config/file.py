@@ -6,12 +6,11 @@ import os
 import typing
 from pathlib import Path
 
-import yaml
-
-from lightclip_ms.config.checks import coerce, require, unknown_key
+from lightclip_ms.config.checks import coerce, require, shown, unknown_key
 from lightclip_ms.config.loss import LossConfig, all_keys
 from lightclip_ms.config.presets import check_name, starting_point
 from lightclip_ms.config.schema import Config
+from lightclip_ms.config.strict_yaml import MAX_BYTES, parse_yaml
 
 SHIPPED = Path(__file__).parent / "shipped"  # in a checkout a link to configs/, so that there is one copy
 
@@ -32,7 +31,7 @@ def _build(cls, values: dict, prefix: str = ""):
     known = {item.name: item.type for item in dataclasses.fields(cls)}
     built = {}
     for name, value in values.items():
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise ValueError(unknown_key(f"{prefix}{name}", _all_keys(Config)))
         kind = known[name]
         is_section = dataclasses.is_dataclass(kind) or kind is LossConfig
@@ -72,11 +71,14 @@ def find_config(name: str, folder: str = "") -> str:
 
 
 def _read_yaml(path: str) -> dict:
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = yaml.safe_load(file) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise OSError(f"{path}: could not be read: {error.strerror or error}") from None
+    values = parse_yaml(text, path)
+    if values is None:
+        return {}
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a configuration is a mapping of keys to values, found {type(values).__name__}")
     return values
@@ -84,21 +86,40 @@ def _read_yaml(path: str) -> dict:
 
 def _read_with_base(path: str, above: tuple[str, ...] = ()) -> dict:
     """The values of a file over those of its base; `above` are the files that led here."""
-    if path in above:
+    if os.path.realpath(path) in above:
         raise ValueError(f"{path}: is its own base: {' -> '.join((*above, path))}")
     values = _read_yaml(path)
     base = values.pop("base", None)
     if base is None:
         return values
-    below = find_config(str(base), os.path.dirname(path))
-    return _merge(_read_with_base(below, (*above, path)), values)
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: base: {shown(base)} is not possible: use the name of a file or of a configuration")
+    below = find_config(base, os.path.dirname(path))
+    return _merge(_read_with_base(below, (*above, os.path.realpath(path))), values)
+
+
+def _kind(key: str):
+    """The type of a configuration key with dots; None if there is no such key."""
+    kind = Config
+    for name in key.split("."):
+        if kind is LossConfig:
+            declared = all_keys().get(name)
+            kind = None if declared is None else type(declared.default)
+        elif dataclasses.is_dataclass(kind):
+            kind = {item.name: item.type for item in dataclasses.fields(kind)}.get(name)
+        elif kind is not dict:  # what is below a dictionary has any type
+            return None
+    return kind
 
 
 def _parse_override(text: str) -> dict:
     key, sign, value = text.partition("=")
     if not sign or not key:
-        raise ValueError(f"{text!r}: an override is written key=value, for example train.batch_size=64")
-    parsed = yaml.safe_load(value) if value else ""
+        raise ValueError(f"{shown(text)}: an override is written key=value, for example train.batch_size=64")
+    if key.count(".") > 8:
+        raise ValueError(unknown_key(key, _all_keys(Config)))
+    # A text is taken as it was typed: separators, patterns and names of files are full of YAML's special characters.
+    parsed = value if _kind(key) in (str, None) else parse_yaml(value, key)
     for name in reversed(key.split(".")):
         parsed = {name: parsed}
     return parsed

@@ -2,6 +2,7 @@
 
 import difflib
 
+from lightclip_ms.config.checks import shown
 from lightclip_ms.config.mindcv_networks import NETWORKS, PREFIX
 from lightclip_ms.config.schema import ModelConfig
 
@@ -43,9 +44,9 @@ def preset(name: str) -> ModelConfig:
     Raises:
         ValueError: unknown name; the message offers the nearest ones.
     """
-    if name not in MODELS:
-        nearest = difflib.get_close_matches(str(name), MODELS, n=3, cutoff=0)
-        raise ValueError(f"unknown model {name!r}; did you mean {', '.join(nearest)}?")
+    if not isinstance(name, str) or name not in MODELS:
+        nearest = difflib.get_close_matches(str(name)[:100], MODELS, n=3, cutoff=0)
+        raise ValueError(f"unknown model {shown(name)}; did you mean {', '.join(nearest)}?")
     return MODELS[name]
 
 
@@ -58,7 +59,7 @@ def starting_point(model: dict) -> ModelConfig:
         ValueError: unknown name.
     """
     name, encoder = model.get("name", ModelConfig.name), model.get("image_encoder")
-    if name not in MODELS and encoder is not None and name == f"lightclip_{encoder}":
+    if isinstance(encoder, str) and name == f"lightclip_{encoder}" and name not in MODELS:
         return ModelConfig(name, encoder)
     return preset(name)
 
@@ -71,7 +72,7 @@ def check_name(model: dict) -> None:
     Raises:
         ValueError: contradiction; the message says which name to use.
     """
-    if not isinstance(model, dict) or "image_encoder" not in model:
+    if not isinstance(model, dict) or not isinstance(model.get("image_encoder"), str):
         return
     encoder = model["image_encoder"]
     fitting = f"lightclip_{encoder}"

@@ -5,8 +5,11 @@ Every error is a `ValueError` of one line that names the key, the value found an
 
 from dataclasses import dataclass, field
 
-from lightclip_ms.config.checks import require
+from lightclip_ms.config.checks import require, require_between
 from lightclip_ms.config.loss import LossConfig
+
+MAX_PARAMETERS = 2_000_000_000  # of a tower: with gradients and moments, 32 GB
+MAX_BATCH_BYTES = 64_000_000_000  # of a batch's pictures
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class ModelConfig:
     pretrained: str = ""  # checkpoint whose weights a run starts from
 
     def __post_init__(self):
-        for key in ("image_size", "embed_dim", "context_length", "text_width", "text_heads", "text_layers"):
-            require(getattr(self, key) >= 1, f"model.{key}", getattr(self, key), "use a positive number")
+        sizes = {"image_size": 4096, "embed_dim": 65536, "context_length": 4096, "text_width": 65536}
+        limits = {**sizes, "text_heads": 65536, "text_layers": 1000}
+        require_between(self, "model", {key: (1, high) for key, high in limits.items()})
         require(
             self.context_length >= 3,
             "model.context_length",
@@ -59,6 +63,43 @@ class ModelConfig:
             self.text_activation,
             "use quick_gelu or gelu",
         )
+        parameters = self.text_width * (self.vocab_size + 12 * self.text_width * self.text_layers)
+        require(
+            parameters <= MAX_PARAMETERS,
+            "model.text_width",
+            self.text_width,
+            f"with {self.text_layers} layers the text encoder would have {parameters:.1e} parameters, the limit is "
+            f"{MAX_PARAMETERS:.0e}",
+        )
+        parameters = _most_parameters(self.image_options)
+        require(
+            parameters <= 10 * MAX_PARAMETERS,  # an upper bound, several times the number of an ordinary encoder
+            "model.image_options",
+            self.image_options,
+            "such an image encoder could not be built in memory",
+        )
+
+
+def _most_parameters(options: dict) -> float:
+    """Upper bound of an image encoder's parameters: every layer a 3x3 convolution of eight times the largest width."""
+    width, scale, depth = 64, 1.0, 8
+    for name, value in options.items():
+        items = value if isinstance(value, (list, tuple)) else [value]
+        key = f"model.image_options.{name}"
+        require(isinstance(name, str), key, name, "use the name of an option")
+        require(len(items) <= 64, key, value, "use at most 64 numbers")
+        for item in items:
+            plain = isinstance(item, (bool, int, float, str))
+            require(plain, key, value, "use a number, a text, or a list of numbers")
+            require(isinstance(item, (bool, str)) or 0 <= item <= 65536, key, value, "use numbers of 0 to 65,536")
+        numbers = [item for item in items if isinstance(item, (int, float))]
+        if isinstance(value, (list, tuple)):
+            depth = max(depth, sum(numbers))
+        elif isinstance(value, float):
+            scale = max(scale, value)
+        elif isinstance(value, int):
+            width = max(width, value)
+    return 2 * 9 * (8 * width * scale) ** 2 * depth
 
 
 @dataclass(frozen=True)
@@ -83,7 +124,7 @@ class AugmentConfig:
         require(0 < low <= high <= 1, "data.augment.crop_scale", self.crop_scale, "use 0 < low <= high <= 1")
         for key in ("crop_ratio", "blur_sigma"):
             low, high = getattr(self, key)
-            require(0 < low <= high, f"data.augment.{key}", getattr(self, key), "use 0 < low <= high")
+            require(0 < low <= high <= 100, f"data.augment.{key}", getattr(self, key), "use 0 < low <= high <= 100")
         require(
             all(0 <= strength <= 1 for strength in self.jitter) and self.jitter[3] <= 0.5,
             "data.augment.jitter",
@@ -117,8 +158,7 @@ class DataConfig:
             self.zeroshot,
             "name data.zeroshot_classes and data.zeroshot_templates too",
         )
-        require(self.workers >= 1, "data.workers", self.workers, "use at least 1")
-        require(self.shuffle_window >= 1, "data.shuffle_window", self.shuffle_window, "use at least 1")
+        require_between(self, "data", {"workers": (1, 1024), "shuffle_window": (1, 1_000_000)})
         require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "use 0 to 1")
 
 
@@ -152,8 +192,10 @@ class TrainConfig:
     keep: int = 3  # checkpoints
 
     def __post_init__(self):
-        for key in ("epochs", "batch_size", "accumulate", "log_every", "keep"):
-            require(getattr(self, key) >= 1, f"train.{key}", getattr(self, key), "use at least 1")
+        counts = ("epochs", "batch_size", "accumulate", "log_every", "keep")
+        require_between(self, "train", {key: (1, 1_000_000) for key in counts})
+        limits = {"save_steps": 10**12, "eval_epochs": 10**6, "save_minutes": 10**7, "seed": 2**32 - 1}
+        require_between(self, "train", {key: (0, high) for key, high in limits.items()})
         for key in ("lr", "eps", "clip_norm", "save_minutes"):
             require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "use a positive number")
         for key in ("beta1", "beta2", "warmup"):
@@ -188,7 +230,6 @@ class TrainConfig:
             "use mean_recall or top1",
         )
         require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "use 0 or more")
-        require(self.seed >= 0, "train.seed", self.seed, "use 0 or more")
 
 
 @dataclass(frozen=True)
@@ -206,3 +247,10 @@ class Config:
     def __post_init__(self):
         require(self.device in ("auto", "ascend", "gpu", "cpu"), "device", self.device, "use auto, ascend, gpu or cpu")
         require(self.resume in ("auto", "never"), "resume", self.resume, "use auto or never")
+        size = 3 * self.train.batch_size * self.model.image_size**2
+        require(
+            size <= MAX_BATCH_BYTES,
+            "train.batch_size",
+            self.train.batch_size,
+            f"the pictures of a batch would take {size / 1e9:,.0f} GB",
+        )

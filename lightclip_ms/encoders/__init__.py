@@ -40,13 +40,30 @@ def create_image_encoder(name: str, image_size: int, embed_dim: int, **options):
         ValueError: unknown name or option, or a size or option that the encoder cannot take.
     """
     if name not in IMAGE_ENCODERS:
-        nearest = difflib.get_close_matches(str(name), IMAGE_ENCODERS, n=3, cutoff=0)
-        raise ValueError(f"unknown image encoder {name!r}; did you mean {', '.join(nearest)}?")
+        nearest = difflib.get_close_matches(str(name)[:80], IMAGE_ENCODERS, n=3, cutoff=0)
+        raise ValueError(f"unknown image encoder {str(name)[:80]!r}; did you mean {', '.join(nearest)}?")
     encoder, preset = IMAGE_ENCODERS[name]
-    known = list(inspect.signature(encoder).parameters)[2:]
+    parameters = list(inspect.signature(encoder).parameters.values())[2:]
+    known = {parameter.name: preset.get(parameter.name, parameter.default) for parameter in parameters}
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(
             f"image encoder {name}: unknown option {', '.join(unknown)}; it takes {', '.join(known) or 'none'}"
         )
+    for option, value in options.items():
+        if not _fits(value, known[option]):
+            raise ValueError(f"image encoder {name}: {option} is {value!r}, give it the form of {known[option]!r}")
     return encoder(image_size, embed_dim, **{**preset, **options})
+
+
+def _fits(value, default) -> bool:
+    """Whether an option is like its default: a positive number of that type, or as many of them."""
+    if isinstance(default, (tuple, list)):
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) == len(default)
+            and all(_fits(item, like) for item, like in zip(value, default))
+        )
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return type(value) is type(default)
+    return value > 0 and (isinstance(default, float) or isinstance(value, type(default)))
