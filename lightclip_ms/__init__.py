@@ -42,7 +42,8 @@ __all__ = sorted(_EXPORTS)
 
 def __getattr__(name):
     if name in _EXPORTS:
-        requirements.check_requirements()
+        if _EXPORTS[name].startswith("lightclip_ms.model"):  # the others do without MindSpore
+            requirements.check_requirements()
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     if name in _SUBMODULES:
         return importlib.import_module(f"lightclip_ms.{name}")

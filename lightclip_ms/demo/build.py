@@ -54,7 +54,7 @@ def is_complete(out: str | os.PathLike, settings: Settings) -> bool:
 def build_demo_data(out: str | os.PathLike, settings: Settings = Settings(), workers: int = 2) -> bool:
     """Write the demo data into the folder `out` unless it is already there; returns whether anything was written.
 
-    The folder appears whole or not at all. An earlier demo folder is replaced if it holds nothing but the files that its
+    The folder appears whole or not at all. An earlier demo folder is replaced if it holds only the files that its
     manifest lists, each as it was written.
 
     Raises:

@@ -79,8 +79,15 @@ def load_model_and_config(path: str | os.PathLike) -> tuple[LightCLIP, ModelConf
 
 
 def model_config(header: dict) -> ModelConfig:
-    """The architecture that a checkpoint's header (`weights.read_header`) describes."""
-    return from_dict({"model": header["config"]["model"]}).model
+    """The architecture that a checkpoint's header (`weights.read_header`) describes.
+
+    Raises:
+        ValueError: it describes none, or one that cannot be.
+    """
+    config = header.get("config")
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise ValueError("the header of the checkpoint holds no model configuration")
+    return from_dict({"model": config["model"]}).model
 
 
 def transforms(config: ModelConfig) -> tuple[TrainTransform, EvalTransform]:

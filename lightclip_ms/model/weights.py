@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 
-import mindspore as ms
 import numpy as np
 import safetensors
 from mindspore import Tensor, nn
@@ -63,7 +62,6 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
     """
     with _open(path) as file:
         metadata, header = _header(file, path)
-        _check_size(path)
         arrays = {name: _array(file, name, path) for name in file.keys()}
     if _digest(arrays, metadata["header"]) != metadata["digest"]:
         raise ValueError(f"{path}: the content does not match its digest, the file is damaged; use an earlier one")
@@ -73,11 +71,12 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
 def _open(path: str | os.PathLike):
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such checkpoint")
+    _check_size(path)
     try:
         return safetensors.safe_open(path, framework="numpy")
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint. Other formats, such "
+            f"{path}: not a whole safetensors file ({_short(error)}); use an earlier checkpoint. Other formats, such "
             "as .ckpt and .pth, are not read"
         ) from None
     except OSError as error:
@@ -125,11 +124,15 @@ def _check_size(path) -> None:
 def _array(file, name: str, path) -> np.ndarray:
     kind = file.get_slice(name).get_dtype()
     if kind not in _KINDS:
-        raise ValueError(f"{path}: {name} is of type {kind}; supported are {', '.join(_KINDS)}")
+        raise ValueError(f"{path}: {name[:80]!r} is of type {kind}; supported are {', '.join(_KINDS)}")
     try:
         return file.get_tensor(name)
     except (safetensors.SafetensorError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise ValueError(f"{path}: {name} cannot be read ({error})") from None
+        raise ValueError(f"{path}: {name[:80]!r} cannot be read ({_short(error)})") from None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def cell_arrays(cell: nn.Cell, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
@@ -160,7 +163,7 @@ def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source,
             f"{expected} ({len(wrong)} parameters differ)"
         )
     for name, parameter in wanted.items():
-        kind = np.dtype(ms.dtype_to_nptype(parameter.dtype))
+        kind = parameter.asnumpy().dtype
         if given[name].dtype != kind:
             raise ValueError(f"{source}: {name} is of type {given[name].dtype}, this model expects {kind}")
         if given[name].dtype.kind == "f" and not np.isfinite(given[name]).all():

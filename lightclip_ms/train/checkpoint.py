@@ -61,12 +61,19 @@ class CheckpointFolder:
         for path in reversed(self.paths()):
             try:
                 arrays, header = read_checkpoint(path)
-                check(header)
+                _check(header, check, path)
                 return path, arrays, header
             except (ValueError, FileNotFoundError) as error:
                 warn(f"skipped: {error}")
                 self._damaged.append(path)
         return None
+
+
+def _check(header: dict, check, path: Path) -> None:
+    try:
+        check(header)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _is_whole(path: Path) -> bool:

@@ -4,6 +4,7 @@ import re
 
 from mindspore import nn
 
+from lightclip_ms.config.checks import shown
 from lightclip_ms.config.file import from_dict, to_dict
 from lightclip_ms.config.schema import Config
 from lightclip_ms.model.weights import cell_arrays, load_cell
@@ -89,9 +90,14 @@ def _without_folders(values):
 
 def require_resumable(header: dict) -> None:
     """ValueError unless a checkpoint's header has what resuming reads."""
-    for key, kind in (("config", dict), ("global_step", int), ("world_size", int)):
-        if type(header.get(key)) is not kind:
-            raise ValueError(f"no checkpoint of training: {key} in its header is {header.get(key)!r}")
+    right = {
+        "config": isinstance(header.get("config"), dict),
+        "global_step": type(header.get("global_step")) is int and 0 <= header["global_step"] < 10**12,
+        "world_size": type(header.get("world_size")) is int and 1 <= header["world_size"] < 10**6,
+    }
+    for key, is_right in right.items():
+        if not is_right:
+            raise ValueError(f"no checkpoint of training: {key} in its header is {shown(header.get(key))}")
 
 
 def check_agreement(steps: list[float], folder) -> None:
@@ -128,6 +134,6 @@ def refuse_other_run(header: dict, config: Config, world_size: int, pretrained: 
     for key in sorted(then.keys() | now.keys()):
         if then.get(key) != now.get(key) and key not in _MAY_CHANGE:
             raise ValueError(
-                f"{path}: made with {key}={then.get(key)}, now it is {now.get(key)}; set it back, or start "
-                "a new run with another output_dir"
+                f"{path}: made with {key}={str(then.get(key))[:200]}, now it is {str(now.get(key))[:200]}; set it back, "
+                "or start a new run with another output_dir"
             )

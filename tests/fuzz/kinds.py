@@ -4,13 +4,16 @@ ValueError and OSError are refusals: scripts turn them into one line and exit co
 does a result that breaks a promise, which is what the assertions are about.
 """
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from mindspore import nn
 
+from lightclip_ms.config.file import from_dict, load_config, to_dict
 from lightclip_ms.config.schema import AugmentConfig
 from lightclip_ms.data.eval_transform import eval_transform
 from lightclip_ms.data.pairs import open_pairs
@@ -21,7 +24,11 @@ from lightclip_ms.eval.sets.captioned import open_captions
 from lightclip_ms.eval.sets.class_order import class_mapping, describe_classes, match_classes
 from lightclip_ms.eval.sets.images import open_images
 from lightclip_ms.eval.sets.labelled import open_labelled
-from tests.fuzz import make_folders, make_pictures, make_tables, make_tars
+from lightclip_ms.model.factory import model_config
+from lightclip_ms.model.weights import load_cell
+from lightclip_ms.train.checkpoint import CheckpointFolder
+from lightclip_ms.train.state import refuse_other_run, require_resumable
+from tests.fuzz import make_checkpoints, make_configurations, make_folders, make_pictures, make_tables, make_tars
 
 
 class Kind(NamedTuple):
@@ -135,9 +142,59 @@ def use_folder(folder: tuple[str, list[str] | None]) -> None:
         classes()
 
 
+def _numbers(values):
+    for value in values.values() if isinstance(values, dict) else values:
+        if isinstance(value, (dict, list)):
+            yield from _numbers(value)
+        elif isinstance(value, (int, float)):
+            yield value
+
+
+def use_configuration(configuration: tuple[str, list[str]]) -> None:
+    """What is accepted is finite, reads back as itself, and keeps texts as typed; what is refused is one line."""
+    path, overrides = configuration
+    try:
+        config = load_config(path, overrides)
+    except (ValueError, OSError) as error:
+        assert "\n" not in str(error) and 0 < len(str(error)) < 700, f"no short line: {error}"
+        raise
+    values = to_dict(config)
+    assert from_dict(values) == config and all(math.isfinite(number) for number in _numbers(values))
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in ("data.train", "output_dir") and key == overrides[-1].partition("=")[0]:
+            typed = overrides[-1].partition("=")[2]
+            assert (values["output_dir"] if key == "output_dir" else values["data"]["train"]) == typed
+
+
+def use_checkpoints(folder: str) -> None:
+    """The newest usable one is found, the next save stays, and what a model takes is finite and of its type."""
+    checkpoints, warnings = CheckpointFolder(folder, keep=1), []
+    found = checkpoints.latest(warnings.append, require_resumable)
+    assert found is not None, "the good checkpoint of step 100 is passed over"
+    assert all("\n" not in line and len(line) < 700 for line in warnings)
+    path, arrays, header = found
+    assert (path.name == "step_000000100.safetensors") == bool(warnings)
+    written = checkpoints.write(300, arrays, header)
+    assert written.exists() and checkpoints.latest(warnings.append)[0] == written
+    try:
+        model_config(header)
+        refuse_other_run(header, from_dict({"model": {"name": "lightclip_demo"}}), 1, path)
+        cell = nn.Dense(3, 2, has_bias=False)
+        load_cell(cell, "model", arrays, path)
+        assert np.isfinite(cell.weight.asnumpy()).all()
+    except ValueError as error:
+        assert "\n" not in str(error) and len(str(error)) < 700, f"no short line: {error}"
+        raise
+    if warnings:
+        raise ValueError(warnings[0])
+
+
 KINDS: dict[str, Kind] = {
     "tables": Kind(make_tables.make, use_table),
     "tars": Kind(make_tars.make, use_tar),
     "pictures": Kind(make_pictures.make, use_picture),
     "folders": Kind(make_folders.make, use_folder),
+    "configurations": Kind(make_configurations.make, use_configuration),
+    "checkpoints": Kind(make_checkpoints.make, use_checkpoints),
 }

@@ -5,7 +5,7 @@ import pytest
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.runner import run
 
-INPUTS = {"tables": 1500, "tars": 1000, "pictures": 1500, "folders": 500}
+INPUTS = {"tables": 1500, "tars": 1000, "pictures": 1500, "folders": 500, "configurations": 600, "checkpoints": 600}
 
 
 @pytest.mark.parametrize("kind", KINDS)
