@@ -10,6 +10,7 @@ import sys
 from lightclip_ms.config.file import load_config
 from lightclip_ms.runtime.exits import EXIT_STOPPED, main_guard
 from lightclip_ms.runtime.launch import default_devices, launch
+from lightclip_ms.runtime.requirements import check_requirements
 
 
 @main_guard
@@ -33,6 +34,7 @@ def main() -> int:
         worker = ["-m", "lightclip_ms.train", "--config", arguments.config, *arguments.overrides]
         return launch(worker, arguments.devices or default_devices(config.device), config.output_dir, config.device)
 
+    check_requirements()
     from lightclip_ms.train.loop import Stopped, Trainer  # MindSpore only for a valid configuration
 
     try:

@@ -66,13 +66,14 @@ def protect_streams() -> None:
                 os.dup2(null, descriptor)
                 os.close(null)
     for name, descriptor, strict in (("stdout", 1, True), ("stderr", 2, False)):
-        old = getattr(sys, name)
-        if old is None or old is not getattr(sys, f"__{name}__") or isinstance(getattr(old, "buffer", None), _Buffer):
+        old = getattr(sys, name)  # None if the descriptor was closed
+        if old is not getattr(sys, f"__{name}__") or isinstance(getattr(old, "buffer", None), _Buffer):
             continue
-        old.flush()
+        if old is not None:
+            old.flush()
         raw = _Output(descriptor, strict)
-        lines = raw.isatty() or name == "stderr"
-        setattr(sys, name, io.TextIOWrapper(_Buffer(raw), old.encoding, "backslashreplace", line_buffering=lines))
+        lines, encoding = raw.isatty() or name == "stderr", "utf-8" if old is None else old.encoding
+        setattr(sys, name, io.TextIOWrapper(_Buffer(raw), encoding, "backslashreplace", line_buffering=lines))
         setattr(sys, f"__{name}__", getattr(sys, name))
 
 

@@ -1,6 +1,7 @@
 """Configuration: every file loads and builds, every mistake is named."""
 
 import glob
+import time
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,94 @@ def test_files_that_are_missing_or_no_mapping(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [1\n")
     with pytest.raises(ValueError, match="broken.yaml: not valid YAML"):
         load_config(str(tmp_path / "broken.yaml"))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("data.csv_separator", ","),
+        ("data.csv_separator", "|"),
+        ("data.csv_separator", "\\t"),
+        ("data.csv_separator", "\t"),
+        ("data.train", "*.tar"),
+        ("data.train", "{00000..00003}.tar"),
+        ("data.train", "set #1/x.csv"),
+        ("data.train", "@x"),
+        ("data.train", "a: b"),
+        ("data.train", "'quoted'"),
+        ("data.train", "1"),
+        ("data.train", "null"),
+        ("data.train", " spaced "),
+        ("data.train", "x=y.csv"),
+        ("data.train", "caf\udce9.csv"),
+        ("data.train", "%x"),
+        ("data.train", ""),
+    ],
+)
+def test_a_text_is_taken_as_it_was_typed(key, value):
+    config = load_config(str(CONFIGS / "demo.yaml"), [f"{key}={value}"])
+    assert getattr(config.data, key.removeprefix("data.")) == value
+    assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config  # config.yaml of the run
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("train:\n  lr: 1\n  epochs: 2\n  lr: 2\n", ["'lr'", "twice", "lines 2 and 4"]),
+        ("device: cpu\ndevice: gpu\n", ["'device'", "lines 1 and 2"]),
+        ("train: {epochs: 100000000000000000000}", ["train.epochs", "1,000,000"]),
+        ("model: {text_layers: 1000000}", ["model.text_layers", "1,000"]),
+        ("model: {text_width: 65536, text_layers: 1000}", ["model.text_width", "parameters"]),
+        ("model: {image_options: {depths: [1000000, 1, 1, 1]}}", ["model.image_options.depths", "65,536"]),
+        ("model: {image_options: {width: 60000}}", ["model.image_options", "memory"]),
+        ("train: {batch_size: 1000000}", ["train.batch_size", "GB"]),
+        ("train: {lr: .inf}", ["train.lr", "finite"]),
+        ("train: {lr: .nan}", ["train.lr", "finite"]),
+        ("train: {lr: 1e400}", ["train.lr", "finite"]),
+        ("data: {augment: {crop_scale: [.nan, 1]}}", ["crop_scale", "finite"]),
+        ("loss: {delta: .nan}", ["loss.delta", "finite"]),
+        ("train: {epochs: " + "9" * 5000 + "}", ["not valid YAML"]),
+        ("a: &a [*a]", ["alias within itself"]),
+        ("[" * 50_000, ["levels"]),
+        ("- " * 5_000, ["levels"]),
+        ("\n".join(f"k{number}: 1" for number in range(5000)), ["values are no configuration"]),
+        ("x" * 200_000, ["bytes are no configuration"]),
+        ("base: [a]", ["base", "name of a file"]),
+        ("base: nowhere.yaml", ["nowhere.yaml", "no such configuration file"]),
+        ("model: {name: [a]}", ["unknown model ['a']"]),
+        ("1: 2", ["1: unknown configuration key"]),
+        ("? [a]\n: b", ["not valid YAML"]),
+        ("!!int x", ["not valid YAML"]),
+        ("\0", ["not valid YAML"]),
+    ],
+)
+def test_every_mistake_in_a_file_is_one_line_and_comes_within_a_second(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises((ValueError, OSError)) as caught:
+        load_config(str(path))
+    message = str(caught.value)
+    assert time.process_time() - start < 1
+    assert message.startswith(str(tmp_path)) and "\n" not in message and len(message) < 500
+    assert all(word in message for word in words), message
+
+
+def test_an_alias_bomb_is_refused_within_a_second(tmp_path):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{new}: &{new} [{', '.join(['*' + old] * 9)}]" for old, new in zip("abcdefghi", "bcdefghij")]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    start = time.process_time()
+    with pytest.raises(ValueError, match="bomb.yaml: more than 4,000 values are no configuration"):
+        load_config(str(tmp_path / "bomb.yaml"))
+    assert time.process_time() - start < 1
+
+
+def test_numbers_are_what_they_look_like(tmp_path):
+    (tmp_path / "mine.yaml").write_text("train: {seed: 010, lr: 5e-4, epochs: 1_0}\noutput_dir: 2024-01-01\n")
+    config = load_config(str(tmp_path / "mine.yaml"))
+    assert (config.train.seed, config.train.lr, config.train.epochs) == (10, 5e-4, 10)
+    assert config.output_dir == "2024-01-01"
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfed\0")
+    with pytest.raises(ValueError, match="mine.yaml: not UTF-8: byte 0xff at 0"):
+        load_config(str(tmp_path / "mine.yaml"))
