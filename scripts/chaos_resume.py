@@ -3,7 +3,7 @@
 scripts/chaos_resume.py [--workers 1 2] [--kills 10] [--plain] [--keep FOLDER]
 scripts/chaos_resume.py --faults
 
-The run reads MindRecord files, accumulates gradients and evaluates after each epoch (--plain: shards and neither). Every
+The run reads MindRecord files, accumulates gradients and evaluates after each epoch (--plain: shards, no more). Every
 process of the launch command is killed with SIGKILL at a random step, every third time while a checkpoint is being
 written, and the same command resumes; every fourth time it is first killed once more while it loads and compiles. A
 table tells for each kill which steps the resumed run made and whether their metrics are those of the untouched run. In
