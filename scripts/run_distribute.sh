@@ -34,6 +34,7 @@ for override in "$@"; do
   fi
 done
 
+export LIGHTCLIP_SHELL=$$ # the training ends with this script, see lightclip_ms/runtime/supervise.py
 source "$ROOT/scripts/find_python.sh"
 train=("$PYTHON" "$ROOT/scripts/train.py" --config "$config")
 run=$("${train[@]}" --print-output-dir "$@") # a mistake in the configuration ends here

@@ -135,5 +135,6 @@ def refuse_other_run(header: dict, config: Config, world_size: int, pretrained: 
         if then.get(key) != now.get(key) and key not in _MAY_CHANGE:
             was, now_is = str(then.get(key))[:200], str(now.get(key))[:200]
             raise ValueError(
-                f"{path}: made with {key}={was}, now it is {now_is}; set it back, or start a new run with another output_dir"
+                f"{path}: made with {key}={was}, now it is {now_is}; set it back, or start a new run with another "
+                "output_dir"
             )
