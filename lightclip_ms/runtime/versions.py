@@ -12,9 +12,13 @@ import lightclip_ms
 
 def versions() -> dict[str, str]:
     """Versions of everything that may change a number, and the source's git revision where there is one."""
-    revision = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    try:
+        shown = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+        revision = shown.stdout.strip()
+    except OSError:  # a machine without git
+        revision = ""
     return {
         "lightclip_ms": lightclip_ms.__version__,
         "mindspore": ms.__version__,
