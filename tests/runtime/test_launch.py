@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lightclip_ms.runtime import launch
@@ -106,11 +107,7 @@ def test_wrong_input_is_said_once_with_its_exit_code(tmp_path):
     assert job.returncode == EXIT_BAD_INPUT and error.count("error: no such thing") == 1
 
 
-def test_sigterm_reaches_the_workers_which_may_save(tmp_path):
-    job = _launch(
-        tmp_path,
-        PREAMBLE
-        + """
+SAVES = """
 def stop(number, frame):
     open(f"saved_{rank}", "w").close()
     parallel.wait_for_all(world_size)
@@ -119,13 +116,52 @@ def stop(number, frame):
 signal.signal(signal.SIGTERM, stop)
 open(f"ready_{rank}", "w").close()
 while True: time.sleep(0.1)
-""",
-    )
+"""
+
+
+def _wait_until_ready(job, tmp_path):
     deadline = time.time() + 120
     while len(list(tmp_path.glob("ready_*"))) < 2:
         assert time.time() < deadline and job.poll() is None
         time.sleep(0.2)
-    job.send_signal(signal.SIGTERM)
+
+
+def _processes(tmp_path) -> list[str]:
+    """Command lines that name the worker's script or its logs."""
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [" ".join(line) for line in lines if any(word.startswith(f"{tmp_path}/") for word in line)]
+
+
+@pytest.mark.parametrize("request_to_stop", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_stop_reaches_the_workers_which_may_save(tmp_path, request_to_stop):
+    job = _launch(tmp_path, PREAMBLE + SAVES)
+    _wait_until_ready(job, tmp_path)
+    job.send_signal(request_to_stop)
     job.communicate(timeout=100)
     assert job.returncode == EXIT_STOPPED
     assert sorted(path.name for path in tmp_path.glob("saved_*")) == ["saved_0", "saved_1"]
+    assert sorted(os.listdir(tmp_path / "logs")) == ["msrun_0.log", "scheduler.log", "worker_0.log", "worker_1.log"]
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_workers_whose_launcher_was_killed_save_and_end_within_30_seconds(tmp_path):
+    job = _launch(tmp_path, PREAMBLE + SAVES)
+    _wait_until_ready(job, tmp_path)
+    assert len(_processes(tmp_path)) > 4  # launcher, msrun, scheduler, two workers
+    job.kill()
+    job.wait()
+    deadline = time.time() + 30
+    while left := _processes(tmp_path):
+        assert time.time() < deadline, left
+        time.sleep(0.2)
+    assert sorted(path.name for path in tmp_path.glob("saved_*")) == ["saved_0", "saved_1"]
+
+
+def test_a_refused_command_leaves_the_logs_of_the_last_run(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/worker_0.log").write_text("the last run's")
+    job = _launch(tmp_path, "import sys; print('error: no such thing', file=sys.stderr); sys.exit(2)\n")
+    _, error = job.communicate(timeout=200)
+    assert job.returncode == EXIT_BAD_INPUT and error == "error: no such thing\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "worker.py"]
+    assert (tmp_path / "logs/worker_0.log").read_text() == "the last run's"
