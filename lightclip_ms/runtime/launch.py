@@ -162,7 +162,7 @@ def _run_msrun(script: list[str], devices: int, output_dir: str, nodes: int, nod
                 preexec_fn=lifeline.end_with_parent,  # its workers then notice, see lifeline.py
             )
             supervisor = Supervisor(child, is_msrun=True)
-            code = abs(supervisor.wait(logs.publish_if_begun))
+            code = abs(supervisor.wait(logs.publish_if_begun, logs.has_failed))
         if code:
             code = 1 if supervisor.failure else logs.explain(1, supervisor.was_stopped)
         return code

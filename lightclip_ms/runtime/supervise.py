@@ -42,8 +42,13 @@ class Supervisor:
         for number in numbers:
             signal.signal(number, self._request)
 
-    def wait(self, tick=lambda: None) -> int:
-        """The child's exit code, once all it started has ended; `tick` is called now and then."""
+    def wait(self, tick=lambda: None, has_failed=lambda: False) -> int:
+        """The child's exit code, once all it started has ended.
+
+        Args:
+            tick: called now and then.
+            has_failed: whether `msrun` has reported that a worker failed.
+        """
         checked = time.monotonic()
         while self._child.poll() is None:
             self._pass_on()
@@ -53,7 +58,7 @@ class Supervisor:
             if self.was_stopped:
                 self._ask_to_stop()
             if self._is_msrun and time.monotonic() - checked > _CHECK_SECONDS:
-                self._check()
+                self._check(has_failed)
                 checked = time.monotonic()
         self._end_leftovers()
         while self._is_msrun and self._pass_on():
@@ -118,8 +123,8 @@ class Supervisor:
                 except psutil.NoSuchProcess:
                     pass
 
-    def _check(self) -> None:
-        """End the job if a process is stopped; let the workers save if the scheduler is gone."""
+    def _check(self, has_failed) -> None:
+        """End the job if a process is stopped or a worker failed; let the workers save if the scheduler is gone."""
         now, alive = time.monotonic(), set()
         for process, role in self._members():
             try:
@@ -135,6 +140,8 @@ class Supervisor:
                 self._since.pop(process.pid, None)
             elif now - self._since.setdefault(process.pid, now) > STOPPED_SECONDS:
                 self._end_stopped(process, role)
+        if self._scheduler is not None and alive == {self._scheduler} and has_failed():
+            psutil.Process(self._scheduler).kill()  # it would wait for the heartbeat of the dead workers
         if self._scheduler is None or self._scheduler in alive or self.was_stopped or not alive:
             self._since.pop("scheduler", None)
         elif now - self._since.setdefault("scheduler", now) > GONE_SECONDS:

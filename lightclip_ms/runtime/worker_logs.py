@@ -50,6 +50,14 @@ class WorkerLogs:
         if not self._published and (self.aside / _BEGUN).exists():
             self._publish()
 
+    def has_failed(self) -> bool:
+        """Whether `msrun` has reported a failing worker."""
+        path = (self.folder if self._published else self.aside) / self._launcher_log
+        try:
+            return b"exit with exception" in path.read_bytes()
+        except OSError:
+            return False
+
     def close(self, code: int) -> None:
         """After the job: put the files in place, unless it was refused before it had begun."""
         self.publish_if_begun()
@@ -61,7 +69,7 @@ class WorkerLogs:
         self._published = True
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.aside.glob("*.log"):  # those of this machine only: the folder is shared
-            os.replace(path, self.folder / path.name)
+            os.rename(path, self.folder / path.name)
         shutil.rmtree(self.aside, ignore_errors=True)
 
     def explain(self, code: int, was_stopped: bool) -> int:
