@@ -66,6 +66,7 @@ class MindRecordPairs:
 
     def __init__(self, pattern: str):
         self._paths = expand_shards(pattern, ".mindrecord")
+        _refuse_missing_files(pattern)
         self.report = SkipReport()
         self._fields = [_blob_fields(path) for path in self._paths]
         self._spans = [_load_spans(path) for path in self._paths]
@@ -97,6 +98,20 @@ class MindRecordPairs:
             raise BadRecord("unreadable", str(error)) from None
         columns = _split(record, self._fields[shard])
         return Pair(columns[IMAGE], clean_caption(columns[CAPTION]))
+
+
+def _refuse_missing_files(folder: str) -> None:
+    """A folder of scripts/prepare_data.py lists its files: training on a part of them would go unnoticed."""
+    try:
+        files = json.loads(pathlib.Path(folder, "manifest.json").read_text(encoding="utf-8"))["files"]
+        missing = [name for name in files if not os.path.isfile(os.path.join(folder, name))]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return  # no folder, or no manifest of that kind
+    if missing:
+        raise FileNotFoundError(
+            f"{os.path.join(folder, missing[0])}: missing, and {len(missing) - 1} more of the {len(files)} files that "
+            f"{os.path.join(folder, 'manifest.json')} lists; copy them along, or name the files you want"
+        )
 
 
 def _split(record: bytes, fields: list[str]) -> dict[str, bytes]:

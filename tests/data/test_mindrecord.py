@@ -1,5 +1,6 @@
 """MindRecord files: random access against MindSpore's own reader, and files that are damaged or of another kind."""
 
+import json
 import os
 import shutil
 
@@ -115,3 +116,17 @@ def test_files_that_cannot_be_used(folder, tmp_path):
     writer.commit()
     with pytest.raises(ValueError, match="other.mindrecord: columns .*picture.*prepare_data.py"):
         MindRecordPairs(str(tmp_path / "other.mindrecord"))
+
+
+def test_a_folder_that_lacks_files_of_its_manifest_is_refused(folder, tmp_path):
+    copied(folder, tmp_path)
+    files = dict.fromkeys(("0.mindrecord", "0.mindrecord.db", "1.mindrecord", "1.mindrecord.db"))
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": files}))
+    with pytest.raises(
+        FileNotFoundError, match="1.mindrecord: missing, and 1 more of the 4 files that .*manifest.json"
+    ):
+        MindRecordPairs(str(tmp_path))
+    assert len(MindRecordPairs(str(tmp_path / "0.mindrecord")))  # a part is used only when it is named
+    for other in ("null", "[", "{}", '{"files": 3}'):
+        (tmp_path / "manifest.json").write_text(other)
+        assert len(MindRecordPairs(str(tmp_path)))
