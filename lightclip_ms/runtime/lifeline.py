@@ -64,9 +64,13 @@ def follow_launcher() -> None:
 
 
 def _leave(parent: int) -> None:
-    """Without its parent a process has nobody to report to, and MindSpore would look for the scheduler for 20 s."""
-    if os.getppid() != parent:
+    """Skip MindSpore's own end, which looks for the scheduler and other ranks for 20 s, where it has no use.
+
+    That is without a parent to report to, and after an exception: `msrun` ends the other ranks when it sees it.
+    """
+    if os.getppid() != parent or getattr(sys, "last_value", None) is not None:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(1)
 
 

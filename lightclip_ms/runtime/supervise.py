@@ -140,8 +140,9 @@ class Supervisor:
                 self._since.pop(process.pid, None)
             elif now - self._since.setdefault(process.pid, now) > STOPPED_SECONDS:
                 self._end_stopped(process, role)
-        if self._scheduler is not None and alive == {self._scheduler} and has_failed():
-            psutil.Process(self._scheduler).kill()  # it would wait for the heartbeat of the dead workers
+        if alive <= {self._scheduler} and has_failed():  # msrun would wait for heartbeats of the dead workers
+            for process in _started_by_this_launcher():
+                process.kill()
         if self._scheduler is None or self._scheduler in alive or self.was_stopped or not alive:
             self._since.pop("scheduler", None)
         elif now - self._since.setdefault("scheduler", now) > GONE_SECONDS:

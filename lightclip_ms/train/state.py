@@ -94,6 +94,7 @@ def require_resumable(header: dict) -> None:
         "config": isinstance(header.get("config"), dict),
         "global_step": type(header.get("global_step")) is int and 0 <= header["global_step"] < 10**12,
         "world_size": type(header.get("world_size")) is int and 1 <= header["world_size"] < 10**6,
+        "packed_rows": type(header.get("packed_rows", 0)) is int and 0 <= header.get("packed_rows", 0) < 10**9,
     }
     for key, is_right in right.items():
         if not is_right:

@@ -102,14 +102,14 @@ def test_rotation_spares_the_last_good_one_and_what_was_just_written(tmp_path):
 def test_a_header_that_cannot_be_resumed_from_is_skipped(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=9)
     config = from_dict({"output_dir": "/home/me/runs/a", "data": {"train": "/data/x-*.tar", "val": "val.csv"}})
-    folder.write(5, ARRAYS, make_header("training", config, 5, 1))
+    folder.write(5, ARRAYS, make_header("training", config, 5, 1, ""))
     for step, changes in (
         (6, {"global_step": None}),
         (7, {"world_size": 0}),
         (8, {"config": []}),
         (9, {"global_step": -1}),
     ):
-        folder.write(step, ARRAYS, {**make_header("training", config, step, 1), **changes})
+        folder.write(step, ARRAYS, {**make_header("training", config, step, 1, ""), **changes})
     warnings = []
     assert folder.latest(warnings.append, require_resumable)[0].name == name(5)
     assert len(warnings) == 4 and all(str(tmp_path) in line for line in warnings)
@@ -117,8 +117,8 @@ def test_a_header_that_cannot_be_resumed_from_is_skipped(tmp_path):
 
 def test_an_exported_model_names_no_folder_of_its_machine():
     config = from_dict({"output_dir": "/home/me/runs/a", "data": {"train": "/data/x-*.tar,~/y.csv", "val": "val.csv"}})
-    assert "/" in str(make_header("training", config, 5, 1)["config"])
-    exported = make_header("inference", config, 5, 1)["config"]
+    assert "/" in str(make_header("training", config, 5, 1, "")["config"])
+    exported = make_header("inference", config, 5, 1, "")["config"]
     assert (exported["output_dir"], exported["data"]["train"], exported["data"]["val"]) == (
         "a",
         "x-*.tar,y.csv",
