@@ -10,6 +10,7 @@ import argparse
 import time
 
 from lightclip_ms.demo.build import Settings, build_demo_data
+from lightclip_ms.demo.openmoji import load_emojis
 from lightclip_ms.runtime.exits import main_guard
 
 
@@ -24,11 +25,18 @@ def main() -> None:
         default=Settings.retrieval,
         help="samples in val.tar and in unseen.tar (default %(default)s)",
     )
+    parser.add_argument(
+        "--things",
+        type=int,
+        default=Settings.things,
+        help="how many of the listed emojis are used; never-seen ones stay the same (default %(default)s, all: "
+        f"{len(load_emojis())})",
+    )
     parser.add_argument("--seed", type=int, default=Settings.seed, help="default %(default)s")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
     args = parser.parse_args()
     start = time.monotonic()
-    written = build_demo_data(args.out, Settings(args.train, args.retrieval, args.seed), args.workers)
+    written = build_demo_data(args.out, Settings(args.train, args.retrieval, args.seed, args.things), args.workers)
     print(f"{args.out}: written in {time.monotonic() - start:.0f} s" if written else f"{args.out}: already complete")
 
 

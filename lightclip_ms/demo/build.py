@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lightclip_ms.demo import splits
 from lightclip_ms.demo.compose import draw_scene
-from lightclip_ms.demo.openmoji import ATTRIBUTION
+from lightclip_ms.demo.openmoji import ATTRIBUTION, FIRST_THINGS, load_emojis
 from lightclip_ms.runtime.files import sha256
 
 VERSION = 3  # raise when the same settings give other pictures or captions
@@ -22,24 +22,29 @@ KIND = "lightclip_ms demo data"  # in the manifest: other programs' folders are 
 MANIFEST = "manifest.json"
 SHARD_SAMPLES = 1000
 _EVALUATION_SPLITS = {
-    "names": splits.name_samples,
-    "unseen_names": splits.unseen_name_samples,
-    "colours": splits.colour_samples,
+    "val": lambda settings: splits.val_samples(settings.seed, settings.retrieval, settings.things),
+    "unseen": lambda settings: splits.unseen_samples(settings.seed, settings.retrieval),
+    "names": lambda settings: splits.name_samples(settings.seed, settings.things),
+    "unseen_names": lambda settings: splits.unseen_name_samples(settings.seed),
+    "colours": lambda settings: splits.colour_samples(settings.seed, settings.things),
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Numbers of training samples and of samples in each retrieval set, and the seed."""
+    """Numbers of training samples, of samples in each retrieval set and of listed emojis in use, and the seed."""
 
     train: int = 24000
     retrieval: int = 500
     seed: int = 0
+    things: int = FIRST_THINGS
 
     def __post_init__(self):
         for name in ("train", "retrieval"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not 10 <= self.things <= len(load_emojis()):
+            raise ValueError(f"things must be 10 to {len(load_emojis())}, got {self.things}")
 
 
 def is_complete(out: str | os.PathLike, settings: Settings) -> bool:
@@ -145,13 +150,13 @@ def _read_manifest(out: Path) -> dict | None:
 
 
 def _write_all(out: Path, settings: Settings, workers: int) -> None:
-    jobs = [(out, settings, name) for name in ("val", "unseen", *_EVALUATION_SPLITS)]
+    jobs = [(out, settings, name) for name in _EVALUATION_SPLITS]
     jobs += [(out, settings, shard) for shard in range(-(-settings.train // SHARD_SAMPLES))]
     # Started afresh, not forked: the caller may hold threads, and a forked child would inherit their locks.
     with ProcessPoolExecutor(max(1, workers), mp_context=multiprocessing.get_context("spawn")) as pool:
         files = dict(pool.map(_write_job, jobs))
     texts = {"ATTRIBUTION.txt": ATTRIBUTION}
-    for name, classes in splits.class_names().items():
+    for name, classes in splits.class_names(settings.things).items():
         texts[f"{name}.txt"] = "\n".join(classes) + "\n"
         texts[f"{name}_templates.txt"] = "\n".join(splits.TEMPLATES[name]) + "\n"
     for name, text in texts.items():
@@ -167,14 +172,9 @@ def _write_job(job: tuple[Path, Settings, str | int]) -> tuple[str, str]:
     if isinstance(which, int):
         name, first = f"train-{which:05d}", which * SHARD_SAMPLES
         indices = range(first, min(first + SHARD_SAMPLES, settings.train))
-        samples = (splits.train_sample(settings.seed, index) for index in indices)
+        samples = (splits.train_sample(settings.seed, index, settings.things) for index in indices)
     else:
-        name, first = which, 0
-        if which in _EVALUATION_SPLITS:
-            samples = _EVALUATION_SPLITS[which](settings.seed)
-        else:
-            make = {"val": splits.val_samples, "unseen": splits.unseen_samples}[which]
-            samples = make(settings.seed, settings.retrieval)
+        name, first, samples = which, 0, _EVALUATION_SPLITS[which](settings)
     path = out / f"{name}.tar"
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for index, sample in enumerate(samples, first):

@@ -60,7 +60,8 @@ class Said:
 
 def with_article(article: str, words: str) -> str:
     """`words` after its article, "a" becoming "an" before a vowel's sound."""
-    vowel = words.startswith(("a", "e", "i", "o", "u", "hour", "x-ray")) and not words.startswith(("uni", "one"))
+    spelled = words.startswith(("a", "e", "i", "o", "u", "hour", "x-ray"))
+    vowel = spelled and not words.startswith(("uni", "one", "ufo", "euro"))
     if article == "a" and vowel:
         article = "an"
     return f"{article} {words}".strip()

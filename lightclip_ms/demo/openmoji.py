@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 FONT = "openmoji/font/glyf_colr0.ttf"
 GLYPH_SIZE = 160  # pixels drawn once per emoji; larger than any emoji in a picture
-HELD_OUT_EVERY = 9  # one emoji in nine is never seen in training
+FIRST_THINGS = 373  # the never-seen emojis are among the first so many of the list, however many are trained on
+HELD_OUT_EVERY = 9  # one in nine of them is never seen in training
 ATTRIBUTION = """The pictures in this folder are made from emojis designed by OpenMoji, the open-source emoji and
 icon project (https://openmoji.org). License: CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).
 Changes: the emojis were rotated, resized and placed on coloured backgrounds. The pictures and their
@@ -23,7 +24,7 @@ captions are therefore shared under the same license, CC BY-SA 4.0.
 
 @dataclass(frozen=True)
 class Emoji:
-    """Name in the package `emoji`, character, and how a person says it: article ("a", "some", "the" or "") and noun."""
+    """Name in the list, character, and how a person says it: article ("a", "some", "the" or "") and noun."""
 
     name: str
     character: str
@@ -33,7 +34,10 @@ class Emoji:
 
 @functools.lru_cache(maxsize=1)
 def load_emojis() -> tuple[Emoji, ...]:
-    """The listed emojis in the order of `emojis.tsv`; ValueError if the package `emoji` lacks one of them."""
+    """The listed emojis in the order of `emojis.tsv`; ValueError if the package `emoji` lacks one of them.
+
+    A name is the package's, or U+ and the code point of a drawing that only OpenMoji has.
+    """
     characters = {
         entry["en"].strip(":"): text
         for text, entry in emoji_names.EMOJI_DATA.items()
@@ -42,6 +46,7 @@ def load_emojis() -> tuple[Emoji, ...]:
     table = resources.files(__package__).joinpath("emojis.tsv").read_text(encoding="utf-8")
     rows = csv.reader((line for line in table.splitlines() if not line.startswith("#")), delimiter="\t")
     listed = [tuple(row) for row in rows]
+    characters |= {name: chr(int(name[2:], 16)) for name, _, _ in listed if name.startswith("U+")}
     absent = [name for name, _, _ in listed if name not in characters]
     if absent:
         raise ValueError(
@@ -51,14 +56,18 @@ def load_emojis() -> tuple[Emoji, ...]:
     return tuple(Emoji(name, characters[name][0], article, noun) for name, article, noun in listed)
 
 
-@functools.lru_cache(maxsize=1)
-def split_emojis() -> tuple[tuple[Emoji, ...], tuple[Emoji, ...]]:
-    """(seen, never seen in training), the same for every size and seed of the data."""
-    by_hash = sorted(load_emojis(), key=lambda emoji: zlib.crc32(emoji.name.encode()))
+@functools.cache
+def split_emojis(things: int = FIRST_THINGS) -> tuple[tuple[Emoji, ...], tuple[Emoji, ...]]:
+    """(seen, never seen in training) when the first `things` of the list are used.
+
+    The never-seen ones do not depend on `things`, on the size of the data or on its seed, so results can be compared.
+    """
+    listed = load_emojis()
+    by_hash = sorted(listed[:FIRST_THINGS], key=lambda emoji: zlib.crc32(emoji.name.encode()))
     held_out = {emoji.name for emoji in by_hash[::HELD_OUT_EVERY]}
     return (
-        tuple(emoji for emoji in load_emojis() if emoji.name not in held_out),
-        tuple(emoji for emoji in load_emojis() if emoji.name in held_out),
+        tuple(emoji for emoji in listed[:things] if emoji.name not in held_out),
+        tuple(emoji for emoji in listed if emoji.name in held_out),
     )
 
 

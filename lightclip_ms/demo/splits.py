@@ -7,7 +7,7 @@ import numpy as np
 
 from lightclip_ms.demo.captions import Said, describe, fits, with_article
 from lightclip_ms.demo.compose import BACKGROUNDS, Scene, is_held_out, sample_scene, sample_single
-from lightclip_ms.demo.openmoji import Emoji, split_emojis
+from lightclip_ms.demo.openmoji import FIRST_THINGS, Emoji, split_emojis
 
 NAMES_PER_CLASS, UNSEEN_NAMES_PER_CLASS, COLOURS_PER_CLASS = 2, 6, 50
 _TRAIN, _VAL, _UNSEEN, _NAMES, _UNSEEN_NAMES, _COLOURS = range(6)  # the second word of each sample's seed
@@ -30,10 +30,14 @@ def _held_out(draw: Callable[[], Scene]) -> Scene:
     return next(scene for scene in iter(draw, None) if is_held_out(scene))
 
 
-def train_sample(seed: int, index: int) -> Sample:
-    """Sample `index` of the training split: seen emojis in compositions that are not held out."""
+def train_sample(seed: int, index: int, things: int = FIRST_THINGS) -> Sample:
+    """Sample `index` of the training split: seen emojis in compositions that are not held out.
+
+    Args:
+        things: how many emojis of the list are used, here and in the other splits of known ones.
+    """
     rng = _rng(seed, _TRAIN, index)
-    emojis, _ = split_emojis()
+    emojis, _ = split_emojis(things)
     scene = sample_scene(rng, emojis)
     while is_held_out(scene):
         scene = sample_scene(rng, emojis)
@@ -62,9 +66,9 @@ def _is_ambiguous(scene: Scene, said: Said, samples: list[Sample], facts: list[S
     return any(fits(said, other.scene) for other in samples) or any(fits(other, scene) for other in facts)
 
 
-def val_samples(seed: int, count: int) -> list[Sample]:
+def val_samples(seed: int, count: int, things: int = FIRST_THINGS) -> list[Sample]:
     """Unseen compositions of seen emojis."""
-    return _retrieval_split(seed, _VAL, split_emojis()[0], count)
+    return _retrieval_split(seed, _VAL, split_emojis(things)[0], count)
 
 
 def unseen_samples(seed: int, count: int) -> list[Sample]:
@@ -81,9 +85,9 @@ def _labelled_split(seed: int, split: int, emojis: tuple[Emoji, ...], per_class:
     return samples
 
 
-def name_samples(seed: int) -> list[Sample]:
+def name_samples(seed: int, things: int = FIRST_THINGS) -> list[Sample]:
     """Single seen emojis in held-out compositions, labelled by emoji."""
-    return _labelled_split(seed, _NAMES, split_emojis()[0], NAMES_PER_CLASS)
+    return _labelled_split(seed, _NAMES, split_emojis(things)[0], NAMES_PER_CLASS)
 
 
 def unseen_name_samples(seed: int) -> list[Sample]:
@@ -91,9 +95,9 @@ def unseen_name_samples(seed: int) -> list[Sample]:
     return _labelled_split(seed, _UNSEEN_NAMES, split_emojis()[1], UNSEEN_NAMES_PER_CLASS)
 
 
-def colour_samples(seed: int) -> list[Sample]:
+def colour_samples(seed: int, things: int = FIRST_THINGS) -> list[Sample]:
     """Single seen emojis in held-out compositions, labelled by background colour."""
-    emojis, _ = split_emojis()
+    emojis, _ = split_emojis(things)
     samples = []
     for index in range(len(BACKGROUNDS) * COLOURS_PER_CLASS):
         rng = _rng(seed, _COLOURS, index)
@@ -103,9 +107,9 @@ def colour_samples(seed: int) -> list[Sample]:
     return samples
 
 
-def class_names() -> dict[str, list[str]]:
+def class_names(things: int = FIRST_THINGS) -> dict[str, list[str]]:
     """Class names of each labelled split, in the order of its labels."""
-    seen, unseen = ([with_article(e.article, e.noun) for e in emojis] for emojis in split_emojis())
+    seen, unseen = ([with_article(e.article, e.noun) for e in emojis] for emojis in split_emojis(things))
     return {"names": seen, "unseen_names": unseen, "colours": list(BACKGROUNDS)}
 
 
