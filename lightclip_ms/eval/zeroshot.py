@@ -33,20 +33,29 @@ def build_classifier(prompt_features: np.ndarray, classes: int) -> np.ndarray:
 
 
 def label_ranks(image_features: np.ndarray, labels: np.ndarray, classifier: np.ndarray) -> np.ndarray:
-    """Zero-based rank of each image's class among all classes, int [N].
+    """Zero-based rank of each image's class among all classes, int [N]; see `score_ranks`.
+
+    Args:
+        image_features: [N, E]; labels: int [N] in 0..C-1; classifier: [E, C].
+    """
+    # float64 sums compared in float32: equal classes stay equal whatever the BLAS does.
+    scores = np.asarray(image_features, np.float64) @ np.asarray(classifier, np.float64)  # [N, C]
+    return score_ranks(scores.astype(np.float32), labels)
+
+
+def score_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Zero-based rank of each image's class among the scores of all classes, int [N].
 
     Of equal classes the first comes first, as argmax has it: ImageNet's usual names hold two pairs of twins, and other
     tools count so too.
 
     Args:
-        image_features: [N, E]; labels: int [N] in 0..C-1; classifier: [E, C].
+        scores: [N, C]; labels: int [N] in 0..C-1.
     """
     labels = np.asarray(labels, np.int64)
-    classes = classifier.shape[1]
-    if len(labels) != len(image_features) or (len(labels) and not 0 <= labels.min() <= labels.max() < classes):
-        raise ValueError(f"{len(image_features)} images need as many labels in 0..{classes - 1}")
-    # float64 sums compared in float32: equal classes stay equal whatever the BLAS does.
-    scores = (np.asarray(image_features, np.float64) @ np.asarray(classifier, np.float64)).astype(np.float32)  # [N, C]
+    images, classes = scores.shape
+    if len(labels) != images or (len(labels) and not 0 <= labels.min() <= labels.max() < classes):
+        raise ValueError(f"{images} images need as many labels in 0..{classes - 1}")
     if not np.isfinite(scores).all():
         raise ValueError("similarities are not finite: the checkpoint is broken, or training diverged")
     own = np.take_along_axis(scores, labels[:, None], axis=1)

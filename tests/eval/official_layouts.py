@@ -167,3 +167,95 @@ CLASSIFICATION = {
     maker.__name__: maker
     for maker in (imagenet, pets, cifar10, cifar100, dtd, stl10, food101, flowers102, fer2013, sun397, caltech101)
 }
+
+
+def imagenet_training(root):
+    for label in range(1000):
+        jpeg(root / f"imagenet/train/n{label:08d}/n{label:08d}_1.JPEG", label)
+    return list(range(1000))
+
+
+def pets_training(root):
+    for label in range(37):
+        jpeg(root / f"oxford_pets/images/breed{label}_1.jpg", label)
+    lines(root / "oxford_pets/annotations/trainval.txt", [f"breed{label}_1 {label + 1} 1 1" for label in range(37)])
+    return list(range(37))
+
+
+def cifar10_training(root):
+    folder = root / "cifar-10-batches-bin"
+    labels = np.arange(20, dtype=np.uint8) % 10
+    for number, part in enumerate(labels.reshape(5, 4), 1):
+        np.concatenate([part[:, None], np.zeros((4, 3072), np.uint8)], 1).tofile(folder / f"data_batch_{number}.bin")
+    return labels.tolist()
+
+
+def cifar100_training(root):
+    labels = np.arange(100, dtype=np.uint8)[:, None]
+    records = np.concatenate([labels // 5, labels, np.zeros((100, 3072), np.uint8)], 1)
+    records.tofile(root / "cifar100/cifar-100-binary/train.bin")
+    return list(range(100))
+
+
+def dtd_training(root):
+    names = built_in()["dtd"]["classes"]
+    lines(root / "dtd/labels/train1.txt", [f"{name}/{name}_0001.jpg" for name in names])
+    lines(root / "dtd/labels/val1.txt", [f"{names[3]}/{names[3]}_0001.jpg"])
+    return [*range(47), 3]
+
+
+def stl10_training(root):
+    np.ones((10, 3, 96, 96), np.uint8).tofile(root / "stl10_binary/train_X.bin")
+    np.arange(1, 11, dtype=np.uint8).tofile(root / "stl10_binary/train_y.bin")
+    return list(range(10))
+
+
+def food101_training(root):
+    names = [name.replace(" ", "_") for name in built_in()["food101"]["classes"]]
+    for label, name in enumerate(names):
+        jpeg(root / f"food-101/images/{name}/more{label}.jpg", label)
+    lines(root / "food-101/meta/train.txt", [f"{name}/more{label}" for label, name in enumerate(names)])
+    return list(range(101))
+
+
+def flowers102_training(root):
+    numbers = np.arange(1, 204, 2)
+    savemat(
+        root / "flowers102/setid.mat",
+        {"tstid": np.arange(2, 205, 2)[None, :], "trnid": numbers[None, :60], "valid": numbers[None, 60:]},
+    )
+    return list(range(102))
+
+
+def fer2013_training(root):
+    return [6, 5, 4, 3, 2, 1, 0]  # the table holds all parts
+
+
+def sun397_training(root):
+    names = (root / "SUN397/ClassName.txt").read_text(encoding="utf-8").split()
+    for label, name in enumerate(names):
+        jpeg(root / f"SUN397{name}/more_{label}.jpg", label)
+    lines(root / "SUN397/Training_01.txt", [f"{name}/more_{label}.jpg" for label, name in enumerate(names)])
+    return list(range(397))
+
+
+def caltech101_training(root):
+    return [label for label in range(102) for _ in range(30)]
+
+
+TRAINING = {
+    maker.__name__.removesuffix("_training"): maker
+    for maker in (
+        imagenet_training,
+        pets_training,
+        cifar10_training,
+        cifar100_training,
+        dtd_training,
+        stl10_training,
+        food101_training,
+        flowers102_training,
+        fer2013_training,
+        sun397_training,
+        caltech101_training,
+    )
+}

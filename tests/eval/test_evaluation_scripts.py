@@ -149,6 +149,19 @@ def test_zeroshot(work, start):
     assert "texts from the cache" in again and again.split("(chance")[0] == printed.split("(chance")[0]
 
 
+def test_probes(work, start):
+    output = work / "probe.json"
+    arguments = ["--checkpoint", work / "run", "--train", work / "data" / "colours.tar", "--json", output]
+    printed = start("eval_probe.py", *arguments).splitlines()
+    report = json.loads(output.read_text())
+    assert [line.split(" (")[0] for line in printed] == ["k nearest neighbours", "linear probe"]
+    for line, name in zip(printed, ("knn", "linear")):
+        result = report[name]
+        assert f"top-1 {result['top1']:.2f} %" in line and "100 images, 400 to train, 10 classes" in line
+        assert result["top1"] > 3 * result["chance_top1"]  # untrained networks see colours too
+    assert len(report["checkpoint_sha256"]) == 64 and "eval_probe.py" in report["command"]
+
+
 def test_the_papers_tables(work, start):
     official_layouts.cifar10(work / "sets")
     official_layouts.flickr30k(work / "sets")
@@ -270,6 +283,11 @@ def test_pictures_and_predictions(work, start):
             "nowhere.safetensors: no such",
         ),
         (["eval_zeroshot.py", "--checkpoint", "{run}", "--data", "{data}/names.tar"], "give --classnames"),
+        (["eval_probe.py", "--checkpoint", "{run}", "--set", "dtd", "--train", "{data}"], "give either --set and"),
+        (
+            ["eval_probe.py", "--checkpoint", "{run}", "--set", "dtd", "--data-root", "{data}"],
+            "dtd is not there; put dtd-r1.0.1.tar.gz",
+        ),
         (
             ["eval_zeroshot.py", "--checkpoint", "{run}", "--data", "{data}/names.txt", "--classnames", "cifar10"],
             "names.txt: not an",

@@ -35,6 +35,16 @@ def test_split_count_and_class_order(key, tmp_path):
     assert min(image.size) >= 10 and dataset.key(0)
 
 
+@pytest.mark.parametrize("key", official_layouts.TRAINING)
+def test_training_split(key, tmp_path):
+    official_layouts.CLASSIFICATION[key](tmp_path)
+    expected = official_layouts.TRAINING[key](tmp_path)
+    dataset, names = sets.open_set(key, sets.locate(key, str(tmp_path)), "train")
+    assert dataset.labels.tolist() == expected and len(dataset) == len(expected)
+    assert names == sets.open_set(key, sets.locate(key, str(tmp_path)))[1]
+    assert dataset.key(len(dataset) - 1) and dataset.read(len(dataset) - 1)
+
+
 def test_pixels_of_the_binary_formats(tmp_path):
     official_layouts.cifar10(tmp_path)
     raw = np.fromfile(tmp_path / "cifar-10-batches-bin/test_batch.bin", np.uint8).reshape(-1, 3073)
@@ -115,13 +125,13 @@ def test_mindspore_knows_the_same_classes_where_it_knows_no_test_split(tmp_path)
 
 def test_flat_imagenet_with_the_development_kit(tmp_path):
     expected = official_layouts.imagenet_flat(tmp_path)
-    dataset = sets.imagenet(tmp_path / "ILSVRC2012")
+    dataset = sets.imagenet(tmp_path / "ILSVRC2012", "test")
     assert dataset.labels.tolist() == expected and dataset.classes == ["n05", "n07", "n09"]
     with pytest.raises(ValueError, match="3 classes found, 1000 expected"):
         sets.open_set("imagenet", tmp_path / "ILSVRC2012")
     (tmp_path / "ILSVRC2012/ILSVRC2012_devkit_t12/data/meta.mat").write_bytes(b"MATLAB 5.0 but no more")
     with pytest.raises(ValueError, match="meta.mat: not a MATLAB file"):
-        sets.imagenet(tmp_path / "ILSVRC2012")
+        sets.imagenet(tmp_path / "ILSVRC2012", "test")
 
 
 def test_sun397_takes_its_names_from_the_archive(tmp_path):
