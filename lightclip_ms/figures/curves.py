@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 from lightclip_ms.runtime.files import read_json_lines
 
 
+PHASES = ("one-hot", "smoothed", "importance-aware")
+
+
 def read_metrics(path: str) -> list[dict]:
     """Records of a run's `metrics.jsonl`; a last line cut short by a crash is left out.
 
@@ -25,6 +28,9 @@ def read_metrics(path: str) -> list[dict]:
 def loss_curves(records: list[dict], terms: list[str]) -> Figure:
     """One panel for the loss and for each of its terms over steps: every step, and a running mean.
 
+    Dashed lines mark where the labels change; in the panel of the instance term the grey area is the entropy of the
+    targets, which no model can go below.
+
     Args:
         records: of `read_metrics`; terms: names of the objective's terms.
     """
@@ -35,13 +41,40 @@ def loss_curves(records: list[dict], terms: list[str]) -> Figure:
         values = np.array([record[term] for record in records if term in record], float)
         axis.plot(steps, values, color="#9ecae1", linewidth=0.8)
         axis.plot(steps, running_mean(values, max(1, len(values) // 30)), color="#08519c", linewidth=1.6)
-        epochs = [
-            record["step"] for before, record in zip(records, records[1:]) if record.get("epoch") != before.get("epoch")
-        ]
-        for step in epochs if len(epochs) <= 40 else ():
+        epochs = _changes(records, "epoch")
+        for step, _ in epochs if len(epochs) <= 40 else ():
             axis.axvline(step, color="#dddddd", linewidth=0.6, zorder=0)
+        if term in ("loss", "instance"):
+            for step, phase in _changes(records, "phase"):
+                axis.axvline(step, color="#e6550d", linewidth=1, linestyle="--")
+                axis.annotate(
+                    f"{PHASES[phase]} labels",
+                    (step, 1),
+                    (3, -3),
+                    xycoords=("data", "axes fraction"),
+                    textcoords="offset points",
+                    rotation=90,
+                    va="top",
+                    fontsize="x-small",
+                    color="#e6550d",
+                )
+        entropy = np.array([record.get("target_entropy") or 0.0 for record in records], float)
+        if term == "instance" and entropy.any():
+            places = [record["step"] for record in records]
+            axis.fill_between(places, entropy, color="#bdbdbd", linewidth=0, label="entropy of the targets")
+            axis.legend(loc="upper right", fontsize="x-small")
+            axis.set_ylim(bottom=0)
         axis.set(title=term, xlabel="step")
     return figure
+
+
+def _changes(records: list[dict], key: str) -> list[tuple[int, object]]:
+    """(step, new value) of each record whose value of `key` is not the one before."""
+    return [
+        (record["step"], record[key])
+        for before, record in zip(records, records[1:])
+        if key in record and record[key] != before.get(key)
+    ]
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The training losses: pure functions of Tensors (`match_tokens`: numpy), float32 inside whatever the precision."""
 
 from lightclip_ms.losses.filip import filip_loss
-from lightclip_ms.losses.instance import instance_loss, label_phase, soft_targets
+from lightclip_ms.losses.instance import instance_loss, label_phase, soft_targets, target_entropy
 from lightclip_ms.losses.matching import MatchingError, match_tokens, open_error_box, take_matching_error
 from lightclip_ms.losses.mlm import mlm_loss, rank_weight, vocabulary_rows
 from lightclip_ms.losses.neighbours import nearest_neighbours
@@ -27,6 +27,7 @@ __all__ = [
     "simsiam_loss",
     "soft_targets",
     "take_matching_error",
+    "target_entropy",
     "token_alignment_count",
     "token_alignment_loss",
     "token_collapse",

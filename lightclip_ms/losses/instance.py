@@ -8,6 +8,7 @@ from mindspore import Tensor, ops
 
 from lightclip_ms.losses.vectors import EXCLUDED, l2_normalize, log_sum_exp, positive_mask, promote, scalar_like
 
+_NO_TARGET = 1e-30
 SOURCES = ("logits", "cosine", "probs")
 
 
@@ -69,6 +70,33 @@ def instance_loss(image, text, logit_scale, phase, delta=0.2, all_image=None, al
     Raises:
         ValueError: the shapes do not fit, or `source` is unknown.
     """
+    directions = _directions(image, text, logit_scale, phase, delta, all_image, all_text, offset, source)
+    total = 0.0
+    for logits, targets in directions:
+        total = total + ops.mean(log_sum_exp(logits) - ops.sum(targets * logits, 1))  # Eq. 4, 5; targets sum to one
+    return total / 2
+
+
+def target_entropy(
+    image, text, logit_scale, phase, delta=0.2, all_image=None, all_text=None, offset=0, source="logits"
+):
+    """What the targets themselves contribute to `instance_loss`, and its least possible value: their mean entropy.
+
+    0 in phase 0; without gradient. Arguments and errors as `instance_loss`; the mean over ranks is the whole batch's.
+
+    Returns:
+        float32 scalar (float64 for float64 features).
+    """
+    directions = _directions(image, text, logit_scale, phase, delta, all_image, all_text, offset, source)
+    total = 0.0
+    for _, targets in directions:
+        # -log t = log1p(1/t - 1): log1p for the reason that `log_sum_exp` gives; a target of 0 adds 0.
+        total = total + ops.mean(ops.sum(targets * ops.log1p(1 / ops.maximum(targets, _NO_TARGET) - 1), 1))
+    return total / 2
+
+
+def _directions(image, text, logit_scale, phase, delta, all_image, all_text, offset, source):
+    """((logits, targets), (logits, targets)), [N, G] each: image to text, text to image."""
     all_image = image if all_image is None else all_image
     all_text = text if all_text is None else all_text
     if image.shape != text.shape or all_image.shape != all_text.shape:
@@ -78,14 +106,10 @@ def instance_loss(image, text, logit_scale, phase, delta=0.2, all_image=None, al
         )
     image, text = l2_normalize(promote(image)), l2_normalize(promote(text))
     all_image, all_text = l2_normalize(promote(all_image)), l2_normalize(promote(all_text))
-    image_to_text = _direction(image, all_text, logit_scale, phase, delta, offset, source)
-    text_to_image = _direction(text, all_image, logit_scale, phase, delta, offset, source)
-    return (image_to_text + text_to_image) / 2
-
-
-def _direction(query, keys, logit_scale, phase, delta, offset, source):
-    """Cross-entropy of `query` [N, E] over `keys` [G, E], both normalised."""
-    cosine = ops.matmul(query, ops.transpose(keys, (1, 0)))  # [N, G]
-    logits = cosine * scalar_like(logit_scale, cosine)
-    targets = soft_targets(cosine if source == "cosine" else logits, phase, delta, offset, source)
-    return ops.mean(log_sum_exp(logits) - ops.sum(targets * logits, 1))  # Eq. 4, 5; the targets sum to one
+    directions = ()
+    for query, keys in ((image, all_text), (text, all_image)):
+        cosine = ops.matmul(query, ops.transpose(keys, (1, 0)))  # [N, G]
+        logits = cosine * scalar_like(logit_scale, cosine)
+        targets = soft_targets(cosine if source == "cosine" else logits, phase, delta, offset, source)
+        directions += ((logits, targets),)
+    return directions

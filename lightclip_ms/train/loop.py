@@ -156,21 +156,22 @@ class Trainer:
 
     def _run_epoch(self, epoch: int) -> None:
         train = self.config.train
-        phase = Tensor(losses.label_phase(epoch, train.epochs, self.config.loss.r1, self.config.loss.r2), ms.int32)
+        phase = losses.label_phase(epoch, train.epochs, self.config.loss.r1, self.config.loss.r2)
         start = self.global_step % self.data.steps_per_epoch
         for batch in self._timed(self.data.epoch(epoch, start)):
             lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)
             self._count_unpacked(batch)
             began = time.monotonic()
             metrics = self.step(
-                phase,
+                Tensor(phase, ms.int32),
                 Tensor(lr, ms.float32),
                 Tensor(float(self._stop), ms.float32),
                 *(Tensor(array) for array in self.layout.arrays(batch)),
             )
             self.global_step += 1
             lifeline.note_step(time.monotonic() - began)
-            self._pending.append((metrics, {"step": self.global_step, "epoch": epoch, "lr": lr}, batch[INDEX]))
+            record = {"step": self.global_step, "epoch": epoch, "phase": phase, "lr": lr}
+            self._pending.append((metrics, record, batch[INDEX]))
             # Compilation is timed by itself: it would spoil rate and ETA.
             if len(self._pending) == 1 and self._is_first_step():
                 metrics.asnumpy()

@@ -32,6 +32,24 @@ def test_records_of_a_run_that_was_killed(tmp_path):
         curves.read_metrics(str(tmp_path / "nothing.jsonl"))
 
 
+def test_curves_mark_the_changes_of_labels_and_the_entropy_of_the_targets():
+    phases = [0, 0, 1, 1, 2, 2]
+    records = [
+        {"step": step, "epoch": step // 3, "phase": phase, "loss": 2.0, "instance": 1.5, "target_entropy": 0.5 * phase}
+        for step, phase in enumerate(phases, 1)
+    ]
+    loss, instance = curves.loss_curves(records, ["instance"]).axes
+    for axis in (loss, instance):
+        assert [text.get_text() for text in axis.texts] == ["smoothed labels", "importance-aware labels"]
+        dashed = [line.get_xdata()[0] for line in axis.lines if line.get_linestyle() == "--"]
+        assert dashed == [3, 5]
+    assert not loss.collections and instance.get_legend().get_texts()[0].get_text() == "entropy of the targets"
+    area = instance.collections[0].get_paths()[0].vertices
+    assert area[:, 1].max() == 1.0 and area[:, 1].min() == 0
+    hard = [record | {"phase": 0, "target_entropy": 0.0} for record in records]
+    assert not curves.loss_curves(hard, ["instance"]).axes[1].collections
+
+
 def test_running_mean():
     np.testing.assert_allclose(curves.running_mean(np.array([2.0, 4.0, 9.0, 5.0]), 2), [2, 3, 6.5, 7])
 

@@ -195,3 +195,27 @@ def test_bad_arguments():
         losses.soft_targets(Tensor(np.zeros((3, 2), np.float32)), 0)
     with pytest.raises(ValueError, match="come in pairs"):
         losses.instance_loss(logits, Tensor(np.zeros((3, 3), np.float32)), 1.0, 0)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_target_entropy_is_the_least_that_the_loss_can_be(phase):
+    arrays = [features(0, 4, 5), features(1, 4, 5), np.array(6.0), features(2, 6, 5), features(3, 6, 5)]
+    tensors = [Tensor(array) for array in arrays]
+    found = losses.target_entropy(*tensors[:3], phase, 0.3, *tensors[3:], offset=1)
+    targets = np.concatenate(oracles.instance_targets(*arrays, phase, delta=0.3, offset=1))
+    logarithms = np.log(targets, out=np.zeros_like(targets), where=targets > 0)
+    assert found.asnumpy() == pytest.approx(-(targets * logarithms).sum(1).mean(), abs=1e-9)
+    assert phase == 0 or losses.instance_loss(*tensors[:3], phase, 0.3, *tensors[3:], offset=1) > found > 0.5
+
+
+def test_target_entropy_has_no_gradient_and_float32_is_enough():
+    image, text = (features(seed, 32, 8).astype(np.float32) for seed in (0, 1))
+
+    def entropy(image, text):
+        return losses.target_entropy(image, text, 100.0, Tensor(2, ms.int32))
+
+    value, gradients = ms.value_and_grad(entropy, grad_position=(0, 1))(Tensor(image), Tensor(text))
+    assert not any(gradient.asnumpy().any() for gradient in gradients)
+    wide = [image.astype(float), text.astype(float)]
+    targets = np.concatenate(oracles.instance_targets(*wide, 100.0, *wide, 2))
+    assert value.asnumpy() == pytest.approx(-(targets * np.log(np.maximum(targets, 1e-300))).sum(1).mean(), abs=1e-5)

@@ -32,7 +32,7 @@ MODEL = ModelConfig(  # without batch norm: its statistics would be those of one
     text_layers=4,
 )
 METRICS = (  # of the default objective
-    *("loss", "instance", "token", "mlm", "token_collapse", "mlm_left_out", "stop"),
+    *("loss", "instance", "token", "mlm", "target_entropy", "token_collapse", "mlm_left_out", "stop"),
     *UPDATE_METRICS,
 )
 # Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are

@@ -7,7 +7,12 @@ from lightclip_ms.train.terms.term import BatchTerm
 
 
 class InstanceTerm(BatchTerm):
-    """Both directions of the contrastive loss, each row against the features of all ranks."""
+    """Both directions of the contrastive loss, each row against the features of all ranks.
+
+    Logs `target_entropy`, the part of the loss that the softened labels alone make.
+    """
+
+    logs = ("target_entropy",)
 
     def __init__(self, name, model, loss, rank=0):
         super().__init__(name, model, loss, rank)
@@ -17,7 +22,7 @@ class InstanceTerm(BatchTerm):
         return features["image"].astype(ms.float32), features["text"].astype(ms.float32)
 
     def construct(self, own, everyone, features, batch):
-        loss = losses.instance_loss(
+        arguments = (
             own[0],
             own[1],
             features["logit_scale"],
@@ -28,4 +33,4 @@ class InstanceTerm(BatchTerm):
             self.rank * own[0].shape[0],
             self.source,
         )
-        return loss, ()
+        return losses.instance_loss(*arguments), (losses.target_entropy(*arguments),)
