@@ -34,7 +34,8 @@ def main() -> int:
     violations = 0
     for name, config in configs.items():
         operators = step_operators(config, options.pairs, rank, world_size)
-        report = check(operators, declarations, matchers=int(config.loss.token_weight > 0))
+        matched = config.loss.token_weight > 0 and config.loss.matching == "bipartite"
+        report = check(operators, declarations, matchers=int(matched))
         violations += len(report.violations)
         if rank == 0:
             _print(name, config, world_size, report, options.quiet)

@@ -38,6 +38,8 @@ def coerce(value, annotation, key: str):
             f"use a list of {len(inner)} numbers",
         )
         return tuple(coerce(item, kind, key) for item, kind in zip(value, inner))
+    if annotation is tuple and isinstance(value, list):
+        return tuple(value)
     if annotation is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         try:  # YAML 1.1 reads 5e-4, without a dot, as a string
             value = float(value)

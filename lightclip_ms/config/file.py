@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightclip_ms.config.checks import coerce, require, shown, unknown_key
 from lightclip_ms.config.loss import LossConfig, all_keys
+from lightclip_ms.config.methods import loss_of_method
 from lightclip_ms.config.presets import check_name, starting_point
 from lightclip_ms.config.schema import Config
 from lightclip_ms.config.strict_yaml import MAX_BYTES, parse_yaml
@@ -84,18 +85,28 @@ def _read_yaml(path: str) -> dict:
     return values
 
 
-def _read_with_base(path: str, above: tuple[str, ...] = ()) -> dict:
-    """The values of a file over those of its base; `above` are the files that led here."""
+def _read_layers(path: str, above: tuple[str, ...] = ()) -> list[dict]:
+    """The values of a file behind those of its base, and of the base's; `above` are the files that led here."""
     if os.path.realpath(path) in above:
         raise ValueError(f"{path}: is its own base: {' -> '.join((*above, path))}")
     values = _read_yaml(path)
     base = values.pop("base", None)
     if base is None:
-        return values
+        return [values]
     if not isinstance(base, str):
         raise ValueError(f"{path}: base: {shown(base)} is not possible: use the name of a file or of a configuration")
     below = find_config(base, os.path.dirname(path))
-    return _merge(_read_with_base(below, (*above, os.path.realpath(path))), values)
+    return [*_read_layers(below, (*above, os.path.realpath(path))), values]
+
+
+def _stack(layers: list[dict]) -> dict:
+    """Later layers win; the `method` of a layer sets the loss section of those before it."""
+    stacked = {}
+    for layer in layers:
+        if "method" in layer:
+            stacked = _merge(stacked, {"loss": loss_of_method(layer["method"])})
+        stacked = _merge(stacked, layer)
+    return stacked
 
 
 def _kind(key: str):
@@ -140,6 +151,8 @@ def from_dict(values: dict) -> Config:
 def load_config(name: str, overrides: typing.Sequence[str] = ()) -> Config:
     """Read a configuration, the one that its `base:` key names, and `key=value` overrides, in rising order.
 
+    The `method` of any of them sets the loss section (`config/methods.py`); what is given beside it or later wins.
+
     Args:
         name: a YAML file, or the name of a shipped configuration such as "resnet18". A `base:` is the same, relative to
             the file that names it.
@@ -149,10 +162,11 @@ def load_config(name: str, overrides: typing.Sequence[str] = ()) -> Config:
         FileNotFoundError: a file is missing. ValueError: a key or value is wrong; the message says what is right.
     """
     path = find_config(name)
-    values = _read_with_base(path)
+    layers, above = _read_layers(path), {}
     for text in overrides:
-        values = _merge(values, _parse_override(text))
+        above = _merge(above, _parse_override(text))
     try:
+        values = _stack([*layers, above])
         check_name(values.setdefault("model", {}))
         return from_dict(values)
     except ValueError as error:

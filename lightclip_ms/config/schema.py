@@ -240,6 +240,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    method: str = "lightclip"  # a name of config/methods.py, which the loss section starts from
     device: str = "auto"
     output_dir: str = "runs/default"
     resume: str = "auto"  # auto: resume from the newest valid checkpoint in output_dir; never: fail if one exists

@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from lightclip_ms.runtime.files import read_json_lines
 
-
 PHASES = ("one-hot", "smoothed", "importance-aware")
 
 

@@ -71,7 +71,7 @@ class CrossAttention(nn.Cell):
 
 
 class MaskedLanguageHeads(nn.Cell):
-    """Token logits at the masked slots: from the text alone (Eq. 14), and fused with image stages 2 and 3 (Eq. 15).
+    """Token logits at the masked slots: from the text alone (Eq. 14), and fused with the image at some stages (Eq. 15).
 
     The fused branch does not feed back into the text encoder, so the masked slots are gathered first: only they are
     queries.
@@ -79,41 +79,50 @@ class MaskedLanguageHeads(nn.Cell):
     Args:
         stage_channels: channels of the image encoder's four stages.
         width, heads, vocab_size: D, H, V; the mask itself is never a label.
+        fused_stages: stages, of 1 to 4, that see the image, the paper's by default; none: no fused head.
     """
 
-    def __init__(self, stage_channels, width: int, heads: int, vocab_size: int):
+    def __init__(self, stage_channels, width: int, heads: int, vocab_size: int, fused_stages: tuple[int, ...] = (2, 3)):
         super().__init__()
-        self.attention2 = CrossAttention(stage_channels[1], width, heads)
-        self.attention3 = CrossAttention(stage_channels[2], width, heads)
+        self.fused_stages = fused_stages
+        attentions = [CrossAttention(stage_channels[stage - 1], width, heads) for stage in fused_stages]
+        for stage, attention in zip(fused_stages, attentions):
+            setattr(self, f"attention{stage}", attention)  # so that its parameters are named after its stage
+        self.attentions = tuple(attentions)
         self.text_head = dense(width, vocab_size, STD)
-        self.fused_head = dense(2 * width, vocab_size, STD)
+        if fused_stages:
+            self.fused_head = dense(len(fused_stages) * width, vocab_size, STD)
 
     def construct(self, slots, image_stages, rows):
         """Logits of some masked slots.
 
         Args:
-            slots: outputs of text stages 2, 3 and 4 of the masked captions at the masked slots, three of [N, M, D].
+            slots: outputs of the text stages of the masked captions at the masked slots, four of [N, M, D].
             image_stages: four of [N, P_s, C_s].
             rows: int32 [R], the slots in [0, N M) to predict (`losses.vocabulary_rows`).
 
         Returns:
-            text logits [R, V], fused logits [R, V].
+            (text logits [R, V], fused logits [R, V]), or the first alone.
         """
-        # Eq. 15: text stages 2 and 3, each with what it attends to in the image stage of the same index.
-        stage2 = slots[0] + self.attention2(slots[0], image_stages[1])
-        stage3 = slots[1] + self.attention3(slots[1], image_stages[2])
-        fused = ops.concat((stage2, stage3), -1)
-        return self.text_head(_rows_of(slots[2], rows)), self.fused_head(_rows_of(fused, rows))
+        # Eq. 15: text stages, each with what it attends to in the image stage of the same index.
+        fused = ()
+        for index, stage in enumerate(self.fused_stages):
+            text = slots[stage - 1]
+            fused += (text + self.attentions[index](text, image_stages[stage - 1]),)
+        text_logits = self.text_head(_rows_of(slots[3], rows))
+        if not fused:
+            return (text_logits,)
+        return text_logits, self.fused_head(_rows_of(ops.concat(fused, -1), rows))
 
 
 def pick_slots(stages, positions):
-    """Stages 2, 3 and 4 of four [N, L, D] at int32 positions [N, M]: three of [N, M, D].
+    """Four stages [N, L, D] at int32 positions [N, M]: four of [N, M, D].
 
     Everything after this works on M positions per caption, not on L.
     """
     pick = one_hot(positions, stages[0].shape[1]).astype(stages[0].dtype)
     slots = ()
-    for stage in stages[1:]:
+    for stage in stages:
         slots += (ops.BatchMatMul()(pick, stage),)
     return slots
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import mindspore as ms
 from mindspore import Tensor
 
-from lightclip_ms import losses
 from lightclip_ms.config.schema import Config
 from lightclip_ms.data.batch import INDEX, make_layout
 from lightclip_ms.data.packing import choose_rows
@@ -24,7 +23,7 @@ from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.progress import Rate, memory, progress_line
 from lightclip_ms.train.run_folder import RunFolder
-from lightclip_ms.train.schedule import learning_rate
+from lightclip_ms.train.schedule import label_phase, learning_rate
 from lightclip_ms.train.state import (
     TrainState,
     check_agreement,
@@ -156,7 +155,7 @@ class Trainer:
 
     def _run_epoch(self, epoch: int) -> None:
         train = self.config.train
-        phase = losses.label_phase(epoch, train.epochs, self.config.loss.r1, self.config.loss.r2)
+        phase = label_phase(self.config.loss, epoch, train.epochs)
         start = self.global_step % self.data.steps_per_epoch
         for batch in self._timed(self.data.epoch(epoch, start)):
             lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)

@@ -12,6 +12,7 @@ from lightclip_ms.data.batch import CAPTIONS, PARTS, step_inputs
 from lightclip_ms.data.eval_transform import IMAGE_MEAN, IMAGE_STD
 from lightclip_ms.model.fusion import pick_slots
 from lightclip_ms.runtime import parallel
+from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.terms.term import BatchTerm, make_terms, needed_parts
 
 IMAGE_VIEWS = ("image_2", "image_3")
@@ -44,6 +45,8 @@ class Objective(nn.Cell):
         terms = make_terms(model, config, rank)
         for term in terms:
             setattr(self, term.name, term)  # so that its parameters are named after it
+            # Norms in heads see the batch of all ranks, as the loss behind them does, whatever the towers' norms do.
+            synchronize_batch_norm(term, world_size)
         self.terms = terms
         self.batch_terms = tuple(term for term in terms if isinstance(term, BatchTerm))
         self.pair_terms = tuple(term for term in terms if not isinstance(term, BatchTerm))
@@ -135,7 +138,7 @@ class Objective(nn.Cell):
             if name == "masked_text":
                 slots = starts[index * count : (index + 1) * count] + batch["mlm_positions"]  # [N, M]
                 picked = ()
-                for stage in flat[1:]:
+                for stage in flat:
                     picked += (ops.gather(stage, slots.reshape(-1), 0).reshape(slots.shape + (text.width,)),)
                 features["masked_slots"] = picked
             else:

@@ -1,6 +1,10 @@
-"""The learning rate schedule (paper section 4.1)."""
+"""What changes from step to step and from epoch to epoch: learning rate (paper section 4.1) and labels (Eq. 9)."""
 
 import math
+
+from lightclip_ms import losses
+
+FIXED_LABELS = {"hard": 0, "smoothed": 1, "importance": 2}
 
 
 def learning_rate(step: int, total_steps: int, peak: float, warmup: float = 0.05) -> float:
@@ -11,3 +15,10 @@ def learning_rate(step: int, total_steps: int, peak: float, warmup: float = 0.05
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def label_phase(loss, epoch: int, epochs: int) -> int:
+    """Label kind of the zero-based `epoch` of `epochs` as a `LossConfig` wants it, see `losses.label_phase`."""
+    if loss.labels in FIXED_LABELS:
+        return FIXED_LABELS[loss.labels]
+    return losses.label_phase(epoch, epochs, loss.r1, loss.r2)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lightclip_ms.config.file import SHIPPED, from_dict, load_config, shipped_names, to_dict
+from lightclip_ms.config.methods import METHODS
 from lightclip_ms.config.schema import Config
 from lightclip_ms.model import factory
 from tests import ROOT
@@ -77,6 +78,28 @@ def test_a_name_and_an_encoder_that_contradict_each_other_are_refused():
     assert from_dict({"model": old}).model.image_encoder == "swin_nano"
 
 
+def test_a_method_sets_the_loss_and_what_is_given_beside_it_wins(tmp_path):
+    slip = load_config(str(CONFIGS / "demo.yaml"), ["method=slip"])
+    assert (slip.method, slip.loss.labels, slip.loss.simclr_weight, slip.loss.mlm_weight) == ("slip", "hard", 1.0, 0.0)
+    assert slip.loss.mlm_rows_per_text == 2.5  # of demo.yaml
+    half = load_config(str(CONFIGS / "demo.yaml"), ["loss.simclr_weight=0.5", "method=slip"])
+    assert half.loss.simclr_weight == 0.5 and half.loss.instance_weight == 1.0
+    again = load_config(str(CONFIGS / "resnet18_clip.yaml"), ["method=lightclip"])
+    assert again.loss == load_config(str(CONFIGS / "resnet18.yaml")).loss
+    path = tmp_path / "own.yaml"
+    path.write_text(f"base: {CONFIGS / 'base.yaml'}\nmethod: siglip\nloss: {{instance_weight: 0.1}}\n")
+    own = load_config(str(path))
+    assert (own.loss.siglip_weight, own.loss.instance_weight, own.loss.token_weight) == (1.0, 0.1, 0.0)
+    assert from_dict(to_dict(own)) == own
+    with pytest.raises(ValueError, match="method: 'slipp' is not possible: use one of lightclip, .*did you mean slip"):
+        load_config(str(CONFIGS / "demo.yaml"), ["method=slipp"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_a_valid_loss(method):
+    assert load_config(str(CONFIGS / "resnet18.yaml"), [f"method={method}"]).method == method
+
+
 def test_overrides_win_and_keep_their_types():
     config = load_config(
         str(CONFIGS / "demo.yaml"),
@@ -122,6 +145,9 @@ def test_round_trip():
         ("train.batch_size=true", ["train.batch_size", "True"]),
         ("loss.delta=1.5", ["loss.delta", "1.5", "0 to 1"]),
         ("loss.r1=0.9", ["loss.r1", "loss.r2"]),
+        ("loss.fused_stages=[3,2]", ["loss.fused_stages", "(3, 2)", "1, 2, 3, 4"]),
+        ("loss.fused_stages=2", ["loss.fused_stages", "tuple", "int"]),
+        ("loss.labels=soft", ["loss.labels", "'soft'", "progressive, hard, smoothed or importance"]),
         ("loss.source=labels", ["loss.source", "'labels'", "logits, cosine or probs"]),
         ("model.text_heads=5", ["model.text_heads", "5", "divide", "128"]),
         ("model.text_layers=6", ["model.text_layers", "6", "multiple of 4"]),

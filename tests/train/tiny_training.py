@@ -35,6 +35,18 @@ METRICS = (  # of the default objective
     *("loss", "instance", "token", "mlm", "target_entropy", "token_collapse", "mlm_left_out", "stop"),
     *UPDATE_METRICS,
 )
+METHODS_LOSS = LossConfig(  # all terms of other methods, and LightCLIP's own in their other forms, in one graph
+    instance_weight=0.3,
+    token_weight=0.1,
+    matching="best_patch",
+    mlm_weight=0.1,
+    fused_stages=(1, 4),
+    filip_weight=0.2,
+    siglip_weight=0.02,
+    simclr_weight=0.2,
+    simclr_hidden=12,
+    simclr_width=6,
+)
 # Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
 # zero in exact arithmetic (key biases) into whole steps.
 TRAIN = TrainConfig(lr=1e-2, eps=1e-3, batch_size=PAIRS, amp_level="O0")
@@ -74,6 +86,20 @@ def packed_inputs(seed: int = 0, rows: int = 6, groups: int = 1, pairs: slice = 
     batch |= pack_groups(captions, MODEL.vocab_size - 1, rows, groups)
     arrays = tuple(Tensor(batch[name]) for name in batch_inputs(LIGHTCLIP_PARTS, True))
     return Tensor(phase, ms.int32), Tensor(TRAIN.lr, ms.float32), Tensor(0.0, ms.float32), *arrays
+
+
+def views_inputs(seed: int = 0, rows: slice = slice(None)):
+    """`step_inputs` with two further views of each picture, as `METHODS_LOSS` needs them."""
+    views = np.random.default_rng(seed + 100).integers(0, 256, (2, PAIRS, MODEL.image_size, MODEL.image_size, 3))
+    return *step_inputs(seed, rows=rows), *(Tensor(view[rows].astype(np.uint8)) for view in views)
+
+
+def run_methods(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """Two steps with `METHODS_LOSS`: metrics and parameters, `methods/...`."""
+    step = build_step(rank, world_size, METHODS_LOSS)
+    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    metrics = np.stack([step(*views_inputs(seed, share)).asnumpy() for seed in range(2)])
+    return {"methods/metrics": metrics, **cell_arrays(step.objective, "methods/parameters")}
 
 
 def build_step(
@@ -154,6 +180,7 @@ def main(out: str) -> None:
     np.savez(
         f"{out}/rank_{rank}.npz",
         **run_phases(rank, world_size),
+        **run_methods(rank, world_size),
         **run_batch_norm(rank, world_size),
         **run_copy(rank, world_size),
     )

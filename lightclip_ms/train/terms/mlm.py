@@ -9,7 +9,7 @@ from lightclip_ms.train.terms.term import PairTerm
 
 
 class MlmTerm(PairTerm):
-    """Mean of the two heads' cross-entropies over the masked slots.
+    """Mean of the heads' cross-entropies over the masked slots.
 
     Logs `mlm_left_out`, the share of masked tokens that found no row among `mlm_rows_per_text` per caption.
     """
@@ -21,17 +21,20 @@ class MlmTerm(PairTerm):
         super().__init__(name, model, loss, rank)
         visual, text = model.visual, model.text
         self.rows_per_text = loss.mlm_rows_per_text
-        self.heads = MaskedLanguageHeads(visual.stage_channels, text.width, text.heads, text.vocab_size)
+        stages = loss.fused_stages if loss.mlm_heads == "text+fused" else ()
+        self.heads = MaskedLanguageHeads(visual.stage_channels, text.width, text.heads, text.vocab_size, stages)
 
     def count(self, batch):
         return batch["mlm_weights"].sum()
 
     def construct(self, features, batch):
         rows = losses.vocabulary_rows(batch["mlm_weights"], self.rows_per_text)
-        text_logits, fused_logits = self.heads(features["masked_slots"], features["image_stages"], rows)
+        predictions = self.heads(features["masked_slots"], features["image_stages"], rows)
         labels = ops.gather(batch["mlm_labels"].reshape(-1), rows, 0)
         weights = ops.gather(batch["mlm_weights"].reshape(-1), rows, 0)
-        loss = (losses.mlm_loss(text_logits, labels, weights) + losses.mlm_loss(fused_logits, labels, weights)) / 2
+        loss = 0.0
+        for logits in predictions:
+            loss = loss + losses.mlm_loss(logits, labels, weights) / len(predictions)
         count = self.count(batch)
         return loss, ((count - weights.sum()) / ops.maximum(count, 1),)
 

@@ -6,7 +6,7 @@ Features that a term may read, all of the rank's own batch:
     image, text: pooled embeddings [N, E]; image_2, image_3, text_2: those of further views, where the batch has them
     image_tokens [N, P, C], image_stages: four of [N, P_s, C_s]
     text_tokens [N, L, D], after the final LayerNorm; undefined behind the end of text
-    masked_slots: text stages 2, 3 and 4 of the masked captions at the masked slots, three of [N, M, D]
+    masked_slots: the text stages of the masked captions at the masked slots, four of [N, M, D]
     logit_scale: 1 / temperature, float32 [1]
 The batch holds the parts of `data.batch`, and `phase`, the label phase (int32 scalar).
 """

@@ -1,4 +1,4 @@
-"""Relaxed token alignment by bipartite matching (Eq. 10-13)."""
+"""Token alignment: relaxed, by bipartite matching (Eq. 10-13), or many-to-one for comparison."""
 
 from lightclip_ms import losses
 from lightclip_ms.model.fusion import TokenProjection
@@ -6,7 +6,7 @@ from lightclip_ms.train.terms.term import PairTerm
 
 
 class TokenTerm(PairTerm):
-    """Cost of matching the tokens of each caption with patches of its picture.
+    """Cost of matching the tokens of each caption with patches of its picture, one to one or each with its best.
 
     Logs `token_collapse`, the mean cosine between patches of one picture: the loss has no negatives, so they may all
     become one.
@@ -17,7 +17,7 @@ class TokenTerm(PairTerm):
     def __init__(self, name, model, loss, rank=0):
         super().__init__(name, model, loss, rank)
         visual, text = model.visual, model.text
-        self.normalizer = loss.normalizer
+        self.matching, self.normalizer = loss.matching, loss.normalizer
         self.sot_id, self.eot_id = text.sot_id, text.eot_id
         self.patches = (visual.image_size // visual.stage_strides[3]) ** 2
         self.projection = TokenProjection(visual.stage_channels[3], text.width)
@@ -28,9 +28,11 @@ class TokenTerm(PairTerm):
 
     def construct(self, features, batch):
         projected = self.projection(features["image_tokens"])
-        loss = losses.token_alignment_loss(
-            projected, features["text_tokens"], self._valid(batch), self.normalizer, self.errors
-        )
+        words, valid = features["text_tokens"], self._valid(batch)
+        if self.matching == "bipartite":
+            loss = losses.token_alignment_loss(projected, words, valid, self.normalizer, self.errors)
+        else:
+            loss = losses.paired_max_alignment_loss(projected, words, valid)
         return loss, (losses.token_collapse(projected),)
 
     def take_error(self):
