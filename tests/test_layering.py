@@ -21,6 +21,7 @@ MAY_IMPORT = {  # room: the other rooms it may use, lazily or not
     "figures": {"runtime", "data", "losses", "model", "eval"},
     "demo": {"runtime", "data", "eval"},
     "train": {"config", "runtime", "data", "losses", "encoders", "model", "eval", "figures"},
+    "ablation": {"config", "runtime", "model", "eval", "figures"},
     "analysis": {"config", "runtime", "data", "losses", "model", "train"},
     "predict": set(),
     "web": {"runtime", "model", "export", "eval"},
