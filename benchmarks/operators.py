@@ -12,6 +12,7 @@ from mindspore import Tensor, nn, ops
 from scipy.optimize import linear_sum_assignment
 
 import lightclip_ms.runtime.backend
+from lightclip_ms.config.schema import TrainConfig
 from lightclip_ms.encoders import layers
 from lightclip_ms.encoders.cpu_layers import _column_sums
 from lightclip_ms.losses.matching import UNMATCHED, _solve
@@ -116,7 +117,7 @@ class ConvolutionGradients(nn.Cell):
 
 
 class FusedAdamW(nn.Cell):
-    """`ops.AdamWeightDecay`, whose bias correction would have to go into its learning rate and epsilon."""
+    """`ops.AdamWeightDecay`, whose bias correction would have to go into its learning rate, epsilon and decay."""
 
     def __init__(self, parameter):
         super().__init__()
@@ -132,7 +133,7 @@ class FusedAdamW(nn.Cell):
 class DecayedAdam(nn.Cell):
     def __init__(self, parameter):
         super().__init__()
-        self.update = AdamW(ms.ParameterTuple([parameter]), 0.1, 0.9, 0.98, 1e-6)
+        self.update = AdamW(ms.ParameterTuple([parameter]), TrainConfig())
 
     def construct(self, gradients, rate):
         self.update(gradients, rate)
@@ -195,7 +196,7 @@ def main():
     print(f"AdamW of [{VOCABULARY}, 512]")
     rate = Tensor(1e-4, ms.float32)
     show("AdamWeightDecay", FusedAdamW(ms.Parameter(matrix * 0.02, "fused")), (matrix,), rate)
-    show("nn.Adam, decoupled decay", DecayedAdam(ms.Parameter(matrix * 0.02, "adam")), (matrix,), rate)
+    show("Adam, decoupled decay", DecayedAdam(ms.Parameter(matrix * 0.02, "adam")), (matrix,), rate)
     for channels, side in ((24, 32), (192, 4)):
         print(f"3x3 convolution of [64, {channels}, {side}, {side}] to 24 channels, forward and backward")
         x, weight, gradient = (

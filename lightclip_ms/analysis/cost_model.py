@@ -12,6 +12,7 @@ from lightclip_ms.config.schema import Config
 from lightclip_ms.runtime.parallel import FUSION_MEGABYTES
 
 _PRODUCTS = ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt")
+_OPTIMIZERS = ("Adam", "AdamW")  # one for each parameter, whose gradient has its shape
 _FLOAT = 4  # bytes; features, similarities and gradients are float32 in either precision
 
 
@@ -95,7 +96,7 @@ def count_step(config: Config) -> Step:
     from lightclip_ms.analysis.step_graph import step_operators  # MindSpore only when something is compiled
 
     operators = step_operators(config, config.train.batch_size)
-    gradients = tuple(math.prod(operator.inputs[0][0]) for operator in operators if operator.name == "Adam")
+    gradients = tuple(math.prod(operator.inputs[0][0]) for operator in operators if operator.name in _OPTIMIZERS)
     return Step(config.train.batch_size, config.model.embed_dim, gradients, matrix_flops(operators))
 
 

@@ -38,14 +38,14 @@ def built_for(target: str):
         context.get_context = ms.get_context = real
 
 
-def empty_inputs(config: Config, pairs: int) -> tuple:
-    """The arguments of a step for `pairs` pairs: label phase, learning rate, stop request, a batch of zeros."""
+def empty_inputs(config: Config, pairs: int, step: TrainStep) -> tuple:
+    """The arguments of `step` for `pairs` pairs: label phase, learning rate, stop request, a batch of zeros."""
     train = dataclasses.replace(config.train, batch_size=pairs, accumulate=1)
     config = dataclasses.replace(config, train=train)
     rows = math.ceil(ASSUMED_ROWS * 2 * pairs) if train.pack_captions else 0
     layout = make_layout(config, needed_parts(config.loss), rows)
     arrays = tuple(Tensor(array) for array in layout.arrays(layout.empty()))
-    return Tensor(0, ms.int32), Tensor(0.0, ms.float32), Tensor(0.0, ms.float32), *arrays
+    return Tensor(0, ms.int32), step.update.optimizer.rate(0.0), Tensor(0.0, ms.float32), *arrays
 
 
 def step_operators(config: Config, pairs: int, rank: int = 0, world_size: int = 1) -> list[Operator]:
@@ -57,4 +57,4 @@ def step_operators(config: Config, pairs: int, rank: int = 0, world_size: int = 
         step = TrainStep(
             Objective(model, config.loss, rank, world_size, config.train.pack_captions), config.train, world_size
         )
-        return frontend_operators(step, *empty_inputs(config, pairs))
+        return frontend_operators(step, *empty_inputs(config, pairs, step))

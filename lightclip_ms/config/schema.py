@@ -179,7 +179,7 @@ class TrainConfig:
     beta1: float = 0.9
     beta2: float = 0.98
     eps: float = 1e-6
-    clip_norm: float = 1.0  # global gradient norm
+    clip_norm: float = 1.0  # largest global gradient norm; 0: gradients are not clipped
     amp_level: str = "O2"  # products and convolutions in half precision, see train/precision.py; O0: float32
     amp_dtype: str = "float16"
     sync_batch_norm: bool = False  # statistics over the batches of all ranks
@@ -196,7 +196,7 @@ class TrainConfig:
         require_between(self, "train", {key: (1, 1_000_000) for key in counts})
         limits = {"save_steps": 10**12, "eval_epochs": 10**6, "save_minutes": 10**7, "seed": 2**32 - 1}
         require_between(self, "train", {key: (0, high) for key, high in limits.items()})
-        for key in ("lr", "eps", "clip_norm", "save_minutes"):
+        for key in ("lr", "eps", "save_minutes"):
             require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "use a positive number")
         for key in ("beta1", "beta2", "warmup"):
             require(0 <= getattr(self, key) < 1, f"train.{key}", getattr(self, key), "use 0 up to, not including, 1")
@@ -221,7 +221,7 @@ class TrainConfig:
             self.sync_batch_norm,
             "a frozen image tower keeps its statistics (train.freeze)",
         )
-        for key in ("save_steps", "eval_epochs"):
+        for key in ("save_steps", "eval_epochs", "clip_norm"):
             require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "use 0 or more")
         require(
             self.best_metric in ("mean_recall", "top1"),

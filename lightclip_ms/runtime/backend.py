@@ -66,3 +66,13 @@ def prepare_device(device: str = "auto") -> str:
         # Kernel by kernel on ms_backend: whole-graph sinking (O2) cannot hold the matcher, which runs on the host.
         ms.set_context(jit_config={"jit_level": "O1"})
     return target
+
+
+def is_first_ascend() -> bool:
+    """Whether the cards here are the first generation of Ascend 910: without bfloat16 and without some aclnn kernels.
+
+    False where there is no Ascend: graphs that are compiled for one without having it are those of later cards.
+    """
+    from mindspore._c_expression import MSContext  # loads MindSpore; the context of Python has no such key
+
+    return MSContext.get_instance().get_ascend_soc_version() == "ascend910"

@@ -163,7 +163,7 @@ class Trainer:
             began = time.monotonic()
             metrics = self.step(
                 Tensor(phase, ms.int32),
-                Tensor(lr, ms.float32),
+                self.step.update.optimizer.rate(lr),
                 Tensor(float(self._stop), ms.float32),
                 *(Tensor(array) for array in self.layout.arrays(batch)),
             )

@@ -8,21 +8,35 @@ eighth of the products here, and its O2 leaves products of two precisions behind
 """
 
 import mindspore as ms
-from mindspore import amp, nn
+from mindspore import amp, nn, ops
+
+from lightclip_ms.runtime import backend, parallel
 
 DTYPES = {"float16": ms.float16, "bfloat16": ms.bfloat16}
 INITIAL_SCALE = 2.0**16
 GROWTH_STEPS = 2000  # steps without overflow after which the scale doubles
 
 
+# Layer types a model can hold; subclasses follow their base, but `nn.SyncBatchNorm` is none of `nn.BatchNorm2d`.
+_PRODUCTS = (nn.Dense, nn.Conv2d)
+_NORMS = (nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
 def set_precision(cell: nn.Cell, level: str, dtype: str = "float16") -> None:
-    """With `level` O2 every convolution and linear map inside `cell` computes in `dtype`, every norm in float32."""
-    if level == "O2":
-        for _, layer in cell.cells_and_names():
-            if isinstance(layer, (nn.Dense, nn.Conv2d)):
-                layer.to_float(DTYPES[dtype])
-            elif isinstance(layer, (nn.LayerNorm, nn.BatchNorm2d)):
-                layer.to_float(ms.float32)
+    """With `level` O2 every convolution and linear map inside `cell` computes in `dtype`, every norm in float32.
+
+    Raises:
+        ValueError: the device has no arithmetic for `dtype`.
+    """
+    if level != "O2":
+        return
+    if dtype == "bfloat16" and backend.is_first_ascend():
+        raise ValueError("train.amp_dtype: the first generation of Ascend 910 has no bfloat16; use float16")
+    for _, layer in cell.cells_and_names():
+        if isinstance(layer, _PRODUCTS):
+            layer.to_float(DTYPES[dtype])
+        elif isinstance(layer, _NORMS):
+            layer.to_float(ms.float32)
 
 
 def needs_loss_scale(level: str, dtype: str = "float16") -> bool:
@@ -33,3 +47,32 @@ def needs_loss_scale(level: str, dtype: str = "float16") -> bool:
 def make_loss_scaler() -> amp.DynamicLossScaler:
     """Halves the scale at an overflow, doubles it after `GROWTH_STEPS` steps without one."""
     return amp.DynamicLossScaler(INITIAL_SCALE, 2, GROWTH_STEPS)
+
+
+class _FiniteNorm(nn.Cell):
+    """Infinities and NaN reach the norm of all gradients, which is the same on every rank."""
+
+    def construct(self, gradients, norm):
+        return ops.isfinite(norm)
+
+
+class _DeviceStatus(nn.Cell):
+    """MindSpore's own check, which knows how the cards at hand treat an overflow.
+
+    First-generation 910 cards, and later ones in saturation mode, have no infinities: they continue with the largest
+    number and set a status. Each card has its own, so the overflows of all ranks are added up.
+    """
+
+    def __init__(self, world_size: int):
+        super().__init__()
+        self.sum_over_ranks = parallel.Sum(world_size)
+
+    def construct(self, gradients, norm):
+        finite = ops.logical_and(amp.all_finite(gradients), ops.isfinite(norm))
+        return self.sum_over_ranks(1 - finite.astype(ms.float32).reshape(1)).reshape(()) < 0.5
+
+
+def make_overflow_check(world_size: int) -> nn.Cell:
+    """(gradients, their global norm, float32) -> bool scalar tensor: no rank has seen an overflow in this step."""
+    on_ascend = ms.get_context("device_target") == "Ascend"
+    return _DeviceStatus(world_size) if on_ascend else _FiniteNorm()

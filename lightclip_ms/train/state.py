@@ -9,10 +9,11 @@ from lightclip_ms.config.file import from_dict, to_dict
 from lightclip_ms.config.schema import Config
 from lightclip_ms.model.weights import cell_arrays, load_cell
 from lightclip_ms.runtime.versions import versions
+from lightclip_ms.train.adamw import convert_state
 
 _OPTIMIZERS = ("optimizer.", *(f"optimizer.groups.{group}." for group in range(3)))  # the latter: tower_rates
 # Its references to the objective's parameters.
-_UPDATE_COPIES = ("objective.", "logit_scale", *(f"{optimizer}adam.objective." for optimizer in _OPTIMIZERS))
+_UPDATE_COPIES = ("objective.", "logit_scale", *(f"{optimizer}objective." for optimizer in _OPTIMIZERS))
 # Settings that do not affect the result, so a run may resume with others.
 _MAY_CHANGE = {
     "train.log_every",
@@ -58,6 +59,7 @@ class TrainState:
 
     def load(self, arrays: dict, source) -> None:
         """Set everything from `arrays`. Raises ValueError that names the first array that does not fit."""
+        arrays = convert_state(arrays)
         for cell, prefix, skip in self._cells:
             load_cell(cell, prefix, arrays, source, skip)
 

@@ -22,8 +22,12 @@ class TowerRates(nn.Cell):
         groups = [ms.ParameterTuple([parameters[i] for i in places]) for places in self.places]
         self.groups = nn.CellList([make(group) for group in groups])
 
+    def rate(self, lr: float):
+        """A learning rate as `construct` takes it."""
+        return self.groups[0].rate(lr)
+
     def construct(self, gradients, lr, *more):
-        """Gradients in the parameters' order, learning rate float32 scalar; `more` goes to every optimizer."""
+        """Gradients in the parameters' order, learning rate from `rate`; `more` goes to every optimizer."""
         for index, optimizer in enumerate(self.groups):
             own = ()
             for place in self.places[index]:

@@ -1,4 +1,4 @@
-"""From a card's gradients to updated parameters: reduce, unscale, clip, AdamW, clamp."""
+"""From a rank's gradients to updated parameters: reduce, unscale, clip, AdamW, clamp."""
 
 import math
 from functools import partial
@@ -8,8 +8,8 @@ from mindspore import nn, ops
 
 from lightclip_ms.config.schema import TrainConfig
 from lightclip_ms.runtime import parallel
-from lightclip_ms.train.adamw import AdamW
-from lightclip_ms.train.precision import make_loss_scaler, needs_loss_scale
+from lightclip_ms.train.adamw import make_adamw
+from lightclip_ms.train.precision import make_loss_scaler, make_overflow_check, needs_loss_scale
 from lightclip_ms.train.tower_rates import with_tower_rates
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -17,14 +17,15 @@ UPDATE_METRICS = ("grad_norm", "logit_scale", "loss_scale", "overflow")
 
 
 class Update(nn.Cell):
-    """Update the objective's parameters with the mean over cards of their gradients.
+    """Update the objective's parameters with the mean over ranks of their gradients.
 
-    With loss scaling, an overflow on any card leaves parameters and moments as they were, on all of them.
+    With loss scaling, an overflow on any rank leaves parameters and moments as they were, on all of them. That is no
+    branch: the device would wait for the host to read the condition.
 
     Args:
         objective: `Objective`.
         config: optimizer and precision settings.
-        world_size: number of cards.
+        world_size: number of ranks.
     """
 
     def __init__(self, objective: nn.Cell, config: TrainConfig, world_size: int):
@@ -32,20 +33,21 @@ class Update(nn.Cell):
         self.clip_norm = config.clip_norm
         self.parameters = ms.ParameterTuple(objective.trainable_params())
         self.logit_scale = objective.model.logit_scale
-        make = partial(AdamW, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, eps=config.eps)
-        self.optimizer = with_tower_rates(self.parameters, objective.model, config, make)
-        self.reduce = parallel.make_grad_reducer(self.parameters, world_size)
         self.scaler = None
         if needs_loss_scale(config.amp_level, config.amp_dtype):
             self.scaler = make_loss_scaler()
             self.scale_value, self.scale_counter = self.scaler.scale_value, self.scaler.counter  # for checkpoints
+            self.is_finite = make_overflow_check(world_size)
+        make = partial(make_adamw, config=config, is_scaled=self.scaler is not None)
+        self.optimizer = with_tower_rates(self.parameters, objective.model, config, make)
+        self.reduce = parallel.make_grad_reducer(self.parameters, world_size)
 
     def scale_loss(self, loss):
         """`loss` times the loss scale."""
         return loss if self.scaler is None else self.scaler.scale(loss)
 
     def construct(self, gradients, lr):
-        """Gradients of the scaled loss in the parameters' order, learning rate float32 scalar.
+        """Gradients of the scaled loss in the parameters' order, learning rate from `optimizer.rate`.
 
         Returns:
             float32 [4] of `UPDATE_METRICS`: norm of the gradients, 1 / temperature after the update, loss scale of this
@@ -54,20 +56,21 @@ class Update(nn.Cell):
         gradients = self.reduce(gradients)
         if self.scaler is None:
             norm = global_norm(gradients)
-            self._apply(gradients, norm, lr)
+            self._apply(gradients, norm, lr, None)
             return ops.stack((norm, self._inverse_temperature(), ops.ones((), ms.float32), ops.zeros((), ms.float32)))
         gradients = self.scaler.unscale(gradients)
         loss_scale = self.scale_value * 1.0  # a copy from before it is adjusted
         norm = global_norm(gradients)
-        finite = ops.isfinite(norm)
-        if finite:
-            self._apply(gradients, norm, lr)
+        finite = self.is_finite(gradients, norm)
+        self._apply(gradients, norm, lr, finite)
         self.scaler.adjust(finite)
         return ops.stack((norm, self._inverse_temperature(), loss_scale, 1 - finite.astype(ms.float32)))
 
-    def _apply(self, gradients, norm, lr):
-        self.optimizer(scale(gradients, ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)), lr)
-        # The parameter is clamped, not its use: a clamp inside the graph would stop its gradient for good.
+    def _apply(self, gradients, norm, lr, taken):
+        if self.clip_norm > 0:
+            gradients = scale(gradients, ops.minimum(self.clip_norm / (norm + 1e-6), 1.0))
+        self.optimizer(gradients, lr, taken)
+        # Clamp the parameter itself: clamping its value in the forward pass would zero its gradient once out of range.
         ops.assign(self.logit_scale, ops.clamp(self.logit_scale, 0.0, MAX_LOGIT_SCALE))
         return True
 

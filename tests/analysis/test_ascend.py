@@ -183,5 +183,5 @@ def test_the_step_of_two_cards_gathers_once_and_scatters_once(tmp_path):
         if line.startswith("  ") and rest.split()[0].isdigit():
             counts[name] = int(rest.split()[0])
     assert counts["AllGather"] == counts["ReduceScatter"] == 1
-    assert counts["AllReduce"] == counts["Adam"] + 2  # one of each gradient, which the back end fuses; counts; metrics
+    assert counts["AllReduce"] == counts["AdamW"] + 2  # one of each gradient, which the back end fuses; counts; metrics
     assert counts["SyncBatchNorm"] == counts["SyncBatchNormGrad"] > 10
