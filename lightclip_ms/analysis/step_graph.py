@@ -53,7 +53,7 @@ def step_operators(config: Config, pairs: int, rank: int = 0, world_size: int = 
     with built_for("Ascend"):
         model = factory.create_model(config.model)
         if config.train.sync_batch_norm:
-            synchronize_batch_norm(model, world_size)
+            synchronize_batch_norm(model, rank, world_size)
         step = TrainStep(
             Objective(model, config.loss, rank, world_size, config.train.pack_captions), config.train, world_size
         )

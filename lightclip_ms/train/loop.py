@@ -75,7 +75,7 @@ class Trainer:
         self._pretrained = load_pretrained(self.model, model)
         freeze(self.model, config.train.freeze)
         if config.train.sync_batch_norm:
-            synchronize_batch_norm(self.model, self.world_size)
+            synchronize_batch_norm(self.model, self.rank, self.world_size)
         self.objective = Objective(self.model, config.loss, self.rank, self.world_size, config.train.pack_captions)
         step = AccumulatedStep if config.train.accumulate > 1 else TrainStep
         self.step = step(self.objective, config.train, self.world_size)

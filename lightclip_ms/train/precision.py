@@ -1,7 +1,9 @@
 """Mixed precision (Micikevicius et al., 2017): where half precision is used, and how the loss is scaled for it.
 
 `O0` is float32 throughout. With `O2` the matrix products and convolutions run in half precision on float32 weights;
-normalisation, softmax, the residual stream, the losses and the optimizer stay in float32.
+layer normalisation, softmax, the transformers' residual stream, the losses and the optimizer stay in float32. Batch
+normalisation takes the convolution's float16 and returns float16, with parameters and statistics in float32: between
+two convolutions no map is converted to float32 and back. MindSpore's operator refuses bfloat16, so there it is float32.
 
 MindSpore's `amp.auto_mixed_precision` is not used: it converts only what it finds in `construct` of cells it knows, an
 eighth of the products here, and its O2 leaves products of two precisions behind.
@@ -17,13 +19,14 @@ INITIAL_SCALE = 2.0**16
 GROWTH_STEPS = 2000  # steps without overflow after which the scale doubles
 
 
-# Layer types a model can hold; subclasses follow their base, but `nn.SyncBatchNorm` is none of `nn.BatchNorm2d`.
+# Layer types whose precision is set; subclasses follow their base. `nn.SyncBatchNorm` is no `nn.BatchNorm2d`, and may sum
+# over ranks in the precision of its input. Other Cells cast their parameters where they use them.
 _PRODUCTS = (nn.Dense, nn.Conv2d)
-_NORMS = (nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
+_FLOAT32 = (nn.LayerNorm, nn.SyncBatchNorm)
 
 
 def set_precision(cell: nn.Cell, level: str, dtype: str = "float16") -> None:
-    """With `level` O2 every convolution and linear map inside `cell` computes in `dtype`, every norm in float32.
+    """With `level` O2 every convolution and linear map inside `cell` computes in `dtype`, its norms as said above.
 
     Raises:
         ValueError: the device has no arithmetic for `dtype`.
@@ -32,10 +35,11 @@ def set_precision(cell: nn.Cell, level: str, dtype: str = "float16") -> None:
         return
     if dtype == "bfloat16" and backend.is_first_ascend():
         raise ValueError("train.amp_dtype: the first generation of Ascend 910 has no bfloat16; use float16")
+    float32 = _FLOAT32 if dtype == "float16" else (*_FLOAT32, nn.BatchNorm2d)
     for _, layer in cell.cells_and_names():
         if isinstance(layer, _PRODUCTS):
             layer.to_float(DTYPES[dtype])
-        elif isinstance(layer, _NORMS):
+        elif isinstance(layer, float32):
             layer.to_float(ms.float32)
 
 

@@ -128,6 +128,23 @@ def test_synchronised_batch_norm_equals_one_card_with_the_whole_batch(results):
     assert np.abs(workers[0]["norm_losses"] - workers[1]["norm_losses"]).max() > 1e-2  # each card saw its own half
 
 
+@pytest.mark.parametrize("name", tiny_training.OFF_CENTRE)
+def test_synchronised_batch_norm_is_exact_where_the_mean_is_large_against_the_deviation(results, name):
+    """E[x^2] - mean^2 in float32 would be wrong in the third digit for deviation 1, and negative for 0.01."""
+    images, gradient = (array.astype(np.float64) for array in tiny_training.off_centre_images(name))
+    axes, root = (0, 2, 3), np.sqrt(images.var((0, 2, 3), keepdims=True) + 1e-5)
+    expected = (images - images.mean(axes, keepdims=True)) / root
+    expected_gradient = gradient - gradient.mean(axes, keepdims=True)
+    expected_gradient = (expected_gradient - expected * (gradient * expected).mean(axes, keepdims=True)) / root
+    actual, actual_gradient = (
+        np.concatenate([worker[f"{what}/{name}"] for worker in results[1]])
+        for what in ("off_centre", "off_centre_gradient")
+    )
+    tolerance = 1e-5 / tiny_training.OFF_CENTRE[name][1]  # the input itself is rounded to 4e-6
+    assert np.abs(actual - expected).max() < tolerance
+    assert np.abs(actual_gradient - expected_gradient).max() < tolerance * np.abs(expected_gradient).max()
+
+
 def test_every_card_gets_the_parameters_of_the_first(results):
     for worker in results[1]:
         np.testing.assert_array_equal(worker["copied/matrix"], np.full((2, 3), 1.0))
@@ -142,5 +159,5 @@ def test_a_step_has_five_collectives_after_fusion(out):
         )
         for path in (out / "graphs/rank_0").rglob("*all_reduce_fusion*.ir")
     ]
-    assert {"AllGather": 1, "AllReduce": 4} in [dict(graph) for graph in graphs]
+    assert {"AllGather": 1, "AllReduce": 4} in [dict(graph) for graph in graphs]  # others are the norms'
     assert {graph["AllGather"] for graph in graphs} <= {0, 1}  # with more terms too

@@ -4,7 +4,7 @@ import sys
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from lightclip_ms.config.schema import LossConfig, ModelConfig, TrainConfig
 from lightclip_ms.data.batch import LIGHTCLIP_PARTS
@@ -120,7 +120,7 @@ def run_batch_norm(rank: int, world_size: int) -> dict[str, np.ndarray]:
     layers = nn.SequentialCell([nn.Conv2d(3, 5, 3, weight_init="ones"), nn.BatchNorm2d(5)])
     rng = np.random.default_rng(3)
     layers[0].weight.set_data(Tensor(rng.standard_normal(layers[0].weight.shape), ms.float32))
-    synchronize_batch_norm(layers, world_size)
+    synchronize_batch_norm(layers, rank, world_size)
     reduce = parallel.make_grad_reducer(ms.ParameterTuple(layers.trainable_params()), world_size)
     optimizer = nn.SGD(layers.trainable_params(), 0.1)
     share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
@@ -146,6 +146,31 @@ def run_batch_norm(rank: int, world_size: int) -> dict[str, np.ndarray]:
         "norm_losses": np.array(losses),
         **parameters,
     }
+
+
+OFF_CENTRE = {"100_1": (100.0, 1.0), "100_0.01": (100.0, 0.01)}  # mean and deviation of a channel
+
+
+def off_centre_images(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Input of a norm [PAIRS, 5, 6, 6] for an entry of `OFF_CENTRE`, and the gradient of its output."""
+    rng = np.random.default_rng(4)
+    mean, deviation = OFF_CENTRE[name]
+    images, gradient = rng.standard_normal((2, PAIRS, 5, 6, 6)).astype(np.float32)
+    return mean + deviation * images, gradient
+
+
+def run_off_centre_norm(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """Outputs of a synchronised norm for `OFF_CENTRE`, and its gradients."""
+    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    results = {}
+    for name in OFF_CENTRE:
+        layers = nn.SequentialCell([nn.BatchNorm2d(5)])
+        synchronize_batch_norm(layers, rank, world_size)
+        layers.set_train()
+        images, gradient = (Tensor(array[share]) for array in off_centre_images(name))
+        results[f"off_centre/{name}"] = layers(images).asnumpy()
+        results[f"off_centre_gradient/{name}"] = ops.GradOperation(sens_param=True)(layers)(images, gradient).asnumpy()
+    return results
 
 
 def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
@@ -182,6 +207,7 @@ def main(out: str) -> None:
         **run_phases(rank, world_size),
         **run_methods(rank, world_size),
         **run_batch_norm(rank, world_size),
+        **run_off_centre_norm(rank, world_size),
         **run_copy(rank, world_size),
     )
 
