@@ -19,8 +19,8 @@ INITIAL_SCALE = 2.0**16
 GROWTH_STEPS = 2000  # steps without overflow after which the scale doubles
 
 
-# Layer types whose precision is set; subclasses follow their base. `nn.SyncBatchNorm` is no `nn.BatchNorm2d`, and may sum
-# over ranks in the precision of its input. Other Cells cast their parameters where they use them.
+# Layer types whose precision is set; subclasses follow their base. `nn.SyncBatchNorm` is no `nn.BatchNorm2d`, and may
+# sum over ranks in the precision of its input. Other Cells cast their parameters where they use them.
 _PRODUCTS = (nn.Dense, nn.Conv2d)
 _FLOAT32 = (nn.LayerNorm, nn.SyncBatchNorm)
 
