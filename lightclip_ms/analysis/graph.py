@@ -1,7 +1,14 @@
 """What a Cell is compiled into: the operators of its graph, for tests, for the Ascend check and for the cost model."""
 
+import contextlib
+import dataclasses
+import os
+import re
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
+import mindspore
 from mindspore import nn
 from mindspore.common.api import _cell_graph_executor
 from mindspore.train import mind_ir_pb2
@@ -10,17 +17,25 @@ HOST_OPERATORS = ("PyFunc", "PyExecute", "Print", "HostTensor")
 COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter", "Broadcast", "AllToAll", "Send", "Receive")
 _FRONTEND_PHASE = "export.operators"  # MindSpore compiles phases of this prefix up to the graph, not into kernels
 _TYPES = {value: name.lower() for name, value in mind_ir_pb2.TensorProto.DataType.items()}
+_MINDSPORE = Path(mindspore.__file__).parent
+_TOP_FOLDERS = ("lightclip_ms", "tests", "benchmarks")  # paths are given from these on
+_FULL_NAME = re.compile(r"# Fullname with scope: \((.*)\)")
+_IN_FILE = re.compile(r"# In file (.+?):(\d+)(?:~\d+)?[,/]")
 Tensors = tuple[tuple[tuple[int, ...], str], ...]  # shape and dtype of each; -1 where dynamic
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One node: primitive name, the Cell it came from, the tensors it makes and the tensors it reads."""
+    """One node: primitive name, the Cell it came from, the tensors it makes and the tensors it reads.
+
+    `line` is the line of code behind it, `folder/file.py:12`, the innermost one outside MindSpore; "" if not asked for.
+    """
 
     name: str
     scope: str
     outputs: Tensors
     inputs: Tensors = ()
+    line: str = ""
 
 
 def compiled_operators(cell: nn.Cell, *inputs) -> list[Operator]:
@@ -30,12 +45,55 @@ def compiled_operators(cell: nn.Cell, *inputs) -> list[Operator]:
 
 
 def frontend_operators(cell: nn.Cell, *inputs) -> list[Operator]:
-    """`compiled_operators` of the graph that every back end starts from.
+    """`compiled_operators` of the graph that every back end starts from, with lines of code.
 
     No kernel is looked for and no memory taken, so a graph for another device, or of any batch size, can be listed.
     """
-    phase, _ = _cell_graph_executor.compile(cell, *inputs, phase=_FRONTEND_PHASE, do_convert=False)
-    return _operators(_cell_graph_executor._get_func_graph_proto(cell, phase, "mind_ir"))
+    with _dumped_graphs() as folder:
+        phase, _ = _cell_graph_executor.compile(cell, *inputs, phase=_FRONTEND_PHASE, do_convert=False)
+        lines = _lines_of_code(folder)
+    operators = _operators(_cell_graph_executor._get_func_graph_proto(cell, phase, "mind_ir"))
+    return [dataclasses.replace(operator, line=lines.get(operator.scope, "")) for operator in operators]
+
+
+@contextlib.contextmanager
+def _dumped_graphs():
+    """Inside, MindSpore writes the last graph of the frontend into the folder given, with the code behind each node."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "MS_DEV_SAVE_GRAPHS": "1",
+            "MS_DEV_SAVE_GRAPHS_PATH": folder,
+            "MS_DEV_DUMP_IR_PASSES": "validate",
+        }
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        try:
+            yield Path(folder)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _lines_of_code(folder: Path) -> dict[str, str]:
+    """Full name of a node -> `folder/file.py:12`, from the graphs written to `folder`."""
+    lines, name = {}, ""
+    for path in folder.rglob("*validate*.ir"):
+        for text in path.read_text(errors="replace").splitlines():
+            if found := _FULL_NAME.search(text):
+                name = found[1]
+            elif (found := _IN_FILE.search(text)) and not found[1].startswith(str(_MINDSPORE)):
+                # The call chain is listed from the outside in, so the last line that is not MindSpore's own remains.
+                lines[name] = f"{_short(found[1])}:{found[2]}"
+    return lines
+
+
+def _short(path: str) -> str:
+    parts = Path(path).parts
+    start = next((place for place, part in enumerate(parts) if part in _TOP_FOLDERS), len(parts) - 1)
+    return "/".join(parts[start:])
 
 
 def _operators(serialized: bytes) -> list[Operator]:

@@ -40,12 +40,21 @@ def built_for(target: str):
 
 def empty_inputs(config: Config, pairs: int, step: TrainStep) -> tuple:
     """The arguments of `step` for `pairs` pairs: label phase, learning rate, stop request, a batch of zeros."""
-    train = dataclasses.replace(config.train, batch_size=pairs, accumulate=1)
-    config = dataclasses.replace(config, train=train)
-    rows = math.ceil(ASSUMED_ROWS * 2 * pairs) if train.pack_captions else 0
-    layout = make_layout(config, needed_parts(config.loss), rows)
+    layout = _layout(config, pairs)
     arrays = tuple(Tensor(array) for array in layout.arrays(layout.empty()))
     return Tensor(0, ms.int32), step.update.optimizer.rate(0.0), Tensor(0.0, ms.float32), *arrays
+
+
+def uploads(config: Config, pairs: int) -> tuple[tuple[tuple[int, ...], str], ...]:
+    """Shape and dtype of every array of a batch, which crosses from host to device each step."""
+    layout = _layout(config, pairs)
+    return tuple((array.shape, str(array.dtype)) for array in layout.arrays(layout.empty()))
+
+
+def _layout(config: Config, pairs: int):
+    train = dataclasses.replace(config.train, batch_size=pairs, accumulate=1)
+    rows = math.ceil(ASSUMED_ROWS * 2 * pairs) if train.pack_captions else 0
+    return make_layout(dataclasses.replace(config, train=train), needed_parts(config.loss), rows)
 
 
 def step_operators(config: Config, pairs: int, rank: int = 0, world_size: int = 1) -> list[Operator]:

@@ -20,8 +20,9 @@ def scalar_like(value, scores):
 def l2_normalize(x):
     """Scale the last axis of `x` [..., D] to length one; a zero vector stays zero and gets no gradient."""
     square = ops.sum(ops.square(x), -1, keepdim=True)
-    inverse = ops.rsqrt(ops.maximum(square, _TINY))
-    return x * ops.where(square > _TINY, inverse, ops.zeros_like(inverse))
+    # Products instead of `maximum` and `where`: on Ascend their gradients fill zeros on the scalar processors.
+    large = (square > _TINY).astype(x.dtype)
+    return x * (ops.rsqrt(square * large + (1 - large)) * large)
 
 
 def log_sum_exp(scores):

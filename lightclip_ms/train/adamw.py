@@ -40,10 +40,11 @@ class AdamW(nn.Cell):
         super().__init__()
         self.parameters = parameters
         self.decayed = ParameterTuple([parameter for parameter in parameters if is_decayed(parameter)])
-        self.weight_decay, self.beta1, self.beta2, self.eps = _settings(config)
+        self.weight_decay, beta1, beta2, self.eps = _settings(config)
         self.step = Parameter(Tensor([0.0], ms.float32), "step", requires_grad=False)  # updates made
         self.moment1 = parameters.clone("moment1", "zeros")
         self.moment2 = parameters.clone("moment2", "zeros")
+        self.betas = Tensor(beta1, ms.float32), Tensor(beta2, ms.float32)
         self.adam = ops.Adam()
 
     @staticmethod
@@ -60,7 +61,7 @@ class AdamW(nn.Cell):
             taken: None, or a bool scalar tensor: where it is False, parameters, moments and `step` keep their values,
                 whatever the gradients are.
         """
-        beta1, beta2 = ops.full((), self.beta1, dtype=ms.float32), ops.full((), self.beta2, dtype=ms.float32)
+        beta1, beta2 = self.betas
         count = (self.step + 1).reshape(())
         power1, power2 = ops.pow(beta1, count), ops.pow(beta2, count)
         if taken is not None:
