@@ -46,7 +46,7 @@ class Objective(nn.Cell):
         for term in terms:
             setattr(self, term.name, term)  # so that its parameters are named after it
             # Norms in heads see the batch of all ranks, as the loss behind them does, whatever the towers' norms do.
-            synchronize_batch_norm(term, world_size)
+            synchronize_batch_norm(term, rank, world_size)
         self.terms = terms
         self.batch_terms = tuple(term for term in terms if isinstance(term, BatchTerm))
         self.pair_terms = tuple(term for term in terms if not isinstance(term, BatchTerm))
