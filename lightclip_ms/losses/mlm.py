@@ -25,9 +25,9 @@ def mlm_loss(logits, labels, weights):
     """Mean cross-entropy over the real slots; 0 without a real slot.
 
     Args:
-        logits: [R, V] of R slots.
-        labels: int32 [R], in [0, V).
-        weights: [R], 1 for a real slot and 0 for an unused one.
+        logits: [..., V]: of [R, V] chosen slots, or of all [N, M, V].
+        labels: int32 [...], in [0, V).
+        weights: [...], 1 for a real slot and 0 for an unused one.
 
     Returns:
         float32 scalar (float64 for float64 logits). Over ranks: multiply by `rank_weight` of the real slots.
@@ -35,12 +35,13 @@ def mlm_loss(logits, labels, weights):
     Raises:
         ValueError: the shapes do not fit.
     """
-    if logits.shape[:-1] != labels.shape or labels.shape != weights.shape or labels.ndim != 1:
+    if logits.shape[:-1] != labels.shape or labels.shape != weights.shape:
         raise ValueError(
-            f"logits must be [R, V] with labels and weights [R], got {logits.shape}, {labels.shape} and {weights.shape}"
+            f"logits must be [..., V] with labels and weights [...], got {logits.shape}, {labels.shape} and "
+            f"{weights.shape}"
         )
-    scores = promote(logits)
-    weights = weights.astype(scores.dtype)
+    scores = promote(logits).reshape(-1, logits.shape[-1])
+    weights = weights.reshape(-1).astype(scores.dtype)
     labelled = ops.gather_elements(scores, 1, labels.reshape(-1, 1)).reshape(-1)
     return ops.sum((log_sum_exp(scores) - labelled) * weights) / ops.maximum(ops.sum(weights), 1)
 

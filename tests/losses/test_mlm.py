@@ -32,6 +32,15 @@ def test_value_and_gradient_equal_the_oracle():
     assert not gradient[weights == 0].any()
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 2)])
+def test_any_leading_shape_is_that_of_its_rows(shape):
+    logits, labels, weights = batch()
+    rows, rows_gradient = value_and_grad(logits, labels, weights)
+    value, gradient = value_and_grad(logits.reshape(*shape, -1), labels.reshape(shape), weights.reshape(shape))
+    assert value == rows
+    np.testing.assert_array_equal(gradient, rows_gradient.reshape(*shape, -1))
+
+
 def test_far_apart_logits():
     logits, labels, weights = batch()
     logits = logits * 1e3
@@ -75,7 +84,7 @@ def test_eager_half_precision():
 
 def test_bad_shapes():
     logits, labels, weights = batch()
-    with pytest.raises(ValueError, match=r"\[R, V\]"):
+    with pytest.raises(ValueError, match=r"\[\.\.\., V\]"):
         losses.mlm_loss(Tensor(logits), Tensor(labels[:2]), Tensor(weights))
 
 
