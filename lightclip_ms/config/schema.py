@@ -184,6 +184,7 @@ class TrainConfig:
     amp_dtype: str = "float16"
     sync_batch_norm: bool = False  # statistics over the batches of all ranks
     seed: int = 0
+    deterministic: bool = False  # kernels and collectives that repeat bit for bit; slower on Ascend, no change on a CPU
     log_every: int = 10  # read metrics, and check for a stop request, every this many steps
     save_minutes: float = 10.0  # between checkpoints inside an epoch; each epoch ends with one
     save_steps: int = 0  # a checkpoint every so many steps too; 0: none

@@ -40,8 +40,10 @@ def _silence_cell_finalizers() -> None:
         sys.modules["mindspore.nn"].Cell.__del__ = lambda self: None
 
 
-def prepare_device(device: str = "auto") -> str:
+def prepare_device(device: str = "auto", deterministic: bool = False) -> str:
     """Put MindSpore into graph mode on a device; returns "Ascend", "GPU" or "CPU".
+
+    With `deterministic` MindSpore chooses kernels that repeat bit for bit, and sets HCCL's own switch for it.
 
     Raises:
         ValueError: unknown name, or MindSpore finds no such device. UnsupportedEnvironment: see `requirements`.
@@ -62,9 +64,12 @@ def prepare_device(device: str = "auto") -> str:
             )
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device(target)
+    if deterministic:  # before `communication.init`, which reads HCCL's switch
+        ms.set_deterministic(True)
     if target == "Ascend":
         # Kernel by kernel on ms_backend: whole-graph sinking (O2) cannot hold the matcher, which runs on the host.
         ms.set_context(jit_config={"jit_level": "O1"})
+        ms.device_context.ascend.op_precision.conv_allow_hf32(False)  # CANN's default would make float32 19 bits
     return target
 
 

@@ -4,7 +4,6 @@ Adds to `msrun` what it lacks: the number of devices found, a free port, threads
 run's folder, and supervision (see supervise.py).
 """
 
-import glob
 import os
 import shutil
 import socket
@@ -16,21 +15,24 @@ from pathlib import Path
 from lightclip_ms.runtime import folder_lock, lifeline, worker_logs
 from lightclip_ms.runtime.cluster_variables import drop_leftovers
 from lightclip_ms.runtime.exits import ERROR_PREFIX, EXIT_STOPPED, STOPPED_PREFIX
+from lightclip_ms.runtime.npus import check_devices, visible_npus
 from lightclip_ms.runtime.requirements import check_requirements
 from lightclip_ms.runtime.supervise import Supervisor
 
 CPU_WORKERS = 2
+HCCL_SECONDS = 600  # how long ranks wait for each other to connect; HCCL's default is 120
 HEARTBEAT_SECONDS = 15  # how long the scheduler waits for a dead worker; MindSpore's default is 30
 
 
-def count_npus() -> int:
-    """Ascend cards of this machine, by their device nodes."""
-    return len([node for node in glob.glob("/dev/davinci*") if node.removeprefix("/dev/davinci").isdigit()])
-
-
 def default_devices(device: str) -> int:
-    """Processes to start on this machine when the user names no number."""
-    npus = count_npus() if device in ("auto", "ascend") else 0
+    """Processes to start on this machine when the user names no number.
+
+    Raises:
+        ValueError: the list of visible cards is wrong, or empty where `device` is ascend.
+    """
+    npus = len(visible_npus()) if device in ("auto", "ascend") else 0
+    if device == "ascend" and not npus:
+        raise ValueError("device: ascend, but no NPU is visible; scripts/doctor.py shows why")
     if npus:
         return npus
     return 1 if device == "gpu" else min(CPU_WORKERS, os.cpu_count() or 1)
@@ -43,8 +45,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def msrun_command(script: list[str], devices: int, log_dir: Path, environ) -> list[str]:
+def msrun_command(script: list[str], devices: int, log_dir: Path, environ, bind_cores: bool = False) -> list[str]:
     """The `msrun` line for `devices` processes here; NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT join machines.
+
+    With `bind_cores` every rank keeps to the processor cores near its card, its loader's threads among them.
 
     Raises:
         ValueError: a multi-node job without address, port or rank.
@@ -57,6 +61,7 @@ def msrun_command(script: list[str], devices: int, log_dir: Path, environ) -> li
         f"--log_dir={log_dir}",
         "--join=True",
         "--cluster_time_out=600",
+        *(["--bind_core=True"] if bind_cores else []),
     ]
     if nodes > 1:
         command += [
@@ -115,7 +120,11 @@ def launch(script: list[str], devices: int, output_dir: str, device: str) -> int
     drop_leftovers(environ)
     environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + environ.get("PATH", "")  # msrun runs "python"
     environ.setdefault("MS_NODE_TIMEOUT", str(HEARTBEAT_SECONDS))
-    if not count_npus() or device == "cpu":
+    check_devices(devices, device)
+    on_npus = bool(visible_npus()) and device in ("auto", "ascend")
+    if on_npus:
+        environ.setdefault("HCCL_CONNECT_TIMEOUT", str(HCCL_SECONDS))
+    else:
         environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     nodes, node = _nodes(environ)
     job = job_name(nodes, environ)
@@ -126,7 +135,7 @@ def launch(script: list[str], devices: int, output_dir: str, device: str) -> int
     try:
         if devices == nodes == 1:
             return _run_alone(script, environ)
-        return _run_msrun(script, devices, output_dir, nodes, node, environ)
+        return _run_msrun(script, devices, output_dir, nodes, node, environ, on_npus)
     finally:
         for lock in reversed(locks):
             lock.release()
@@ -146,10 +155,12 @@ def _run_alone(script: list[str], environ: dict) -> int:
     return 1
 
 
-def _run_msrun(script: list[str], devices: int, output_dir: str, nodes: int, node: int, environ: dict) -> int:
+def _run_msrun(
+    script: list[str], devices: int, output_dir: str, nodes: int, node: int, environ: dict, bind_cores: bool
+) -> int:
     logs = worker_logs.WorkerLogs(output_dir, node, range(node * devices, (node + 1) * devices))
     environ[worker_logs.ASIDE] = str(logs.aside)
-    command = msrun_command(script, devices, logs.aside, environ)
+    command = msrun_command(script, devices, logs.aside, environ, bind_cores)
     code = 1
     try:
         with logs.open() as own_log:

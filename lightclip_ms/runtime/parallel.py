@@ -32,6 +32,8 @@ def init() -> tuple[int, int]:
             device_num=world_size,
             comm_fusion={"allreduce": {"mode": "size", "config": FUSION_MEGABYTES}},
         )
+        # Connect now, while all ranks are here: later they are as far apart as their reading of data takes.
+        wait_for_all(world_size)
     return rank, world_size
 
 
@@ -107,12 +109,23 @@ class _FromFirst(nn.Cell):
         return self.broadcast((values,))[0]
 
 
+class FromFirst:
+    """Rank 0's array on every rank; shape and dtype must be the same on all. One graph per shape and object."""
+
+    def __init__(self):
+        self._cell = _FromFirst()
+
+    def __call__(self, array: np.ndarray) -> np.ndarray:
+        """A copy of rank 0's `array`."""
+        return self._cell(ms.Tensor(array)).asnumpy().copy()
+
+
 def copy_from_first(parameters, world_size: int) -> None:
     """Set float32 parameters of every rank to those of rank 0, in one transfer."""
     if world_size == 1 or not parameters:
         return
     own = np.concatenate([parameter.asnumpy().reshape(-1) for parameter in parameters])
-    first = _FromFirst()(ms.Tensor(own)).asnumpy()
+    first = FromFirst()(own)
     ends = np.cumsum([parameter.size for parameter in parameters])
     for parameter, values in zip(parameters, np.split(first, ends[:-1])):
         parameter.set_data(ms.Tensor(values.reshape(parameter.shape)))

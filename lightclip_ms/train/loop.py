@@ -18,6 +18,7 @@ from lightclip_ms.model import factory
 from lightclip_ms.model.weights import cell_arrays, write_checkpoint
 from lightclip_ms.runtime import backend, folder_lock, lifeline, parallel, worker_logs
 from lightclip_ms.runtime.exits import STOPPED_PREFIX
+from lightclip_ms.runtime.share import share_from_first
 from lightclip_ms.train.accumulate import AccumulatedStep
 from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
@@ -52,7 +53,7 @@ class Trainer:
 
     def __init__(self, config: Config):
         self.config = config
-        backend.prepare_device(config.device)
+        backend.prepare_device(config.device, config.train.deterministic)
         self.rank, self.world_size = parallel.init()
         self._lock = folder_lock.enter(config.output_dir, self.rank)
         ms.set_seed(config.train.seed)  # the same on all ranks: all start from the same weights
@@ -277,16 +278,24 @@ class Trainer:
         self._last_save = time.monotonic()
 
     def _restore(self) -> None:
-        found = self.folder.checkpoints.latest(self.folder.say, require_resumable)
-        if found is None:
+        # Rank 0 reads and verifies; hundreds of ranks that read a file of gigabytes would be minutes apart.
+        began = time.monotonic()
+        found = self.folder.checkpoints.latest(self.folder.say, require_resumable) if self.rank == 0 else None
+        path, arrays, header = found or ("", None, None)
+        read = time.monotonic() - began
+        arrays, (path, header) = share_from_first(arrays, (str(path), header), self.rank, self.world_size)
+        if arrays is None:
             return
-        path, arrays, header = found
         if self.config.resume == "never":
             raise ValueError(f"resume: never, but {path} exists; use resume=auto or another output_dir")
         refuse_other_run(header, self.config, self.world_size, self._pretrained, path)
         self.state.load(arrays, path)
         self.global_step, self._packed_rows = header["global_step"], header.get("packed_rows", 0)
-        self.folder.say(f"resuming from {path}, step {self.global_step}")
+        size = sum(array.nbytes for array in arrays.values()) / 1e6
+        self.folder.say(
+            f"resuming from {path}, step {self.global_step}: {size:,.0f} MB read and verified in {read:.1f} s, on all "
+            f"{self.world_size} ranks after {time.monotonic() - began:.1f} s"
+        )
 
     def _export(self, name: str, metrics: dict) -> None:
         """The weights that inference needs, without moments and training-only parts."""

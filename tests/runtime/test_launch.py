@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lightclip_ms.runtime import launch
+from lightclip_ms.runtime import launch, npus
 from lightclip_ms.runtime.exits import EXIT_BAD_INPUT, EXIT_STOPPED
 from tests import ROOT
 
@@ -41,11 +41,37 @@ def test_several_machines_share_an_address_and_have_a_rank_each():
         launch.msrun_command(["train.py"], 8, Path("logs"), environ)
 
 
-def test_npus_are_counted_by_their_device_nodes(monkeypatch):
-    monkeypatch.setattr(launch.glob, "glob", lambda pattern: ["/dev/davinci0", "/dev/davinci1", "/dev/davinci_manager"])
-    assert launch.count_npus() == launch.default_devices("auto") == 2
+@pytest.fixture
+def eight_cards(monkeypatch):
+    nodes = [*(f"/dev/davinci{card}" for card in range(8)), "/dev/davinci_manager"]
+    monkeypatch.setattr(npus.glob, "glob", lambda pattern: nodes)
+
+
+def test_npus_are_counted_by_their_device_nodes(eight_cards):
+    assert launch.default_devices("auto") == launch.default_devices("ascend") == 8
     assert launch.default_devices("gpu") == 1
     assert launch.default_devices("cpu") == min(2, os.cpu_count())
+
+
+def test_only_visible_cards_count_and_more_processes_are_refused(eight_cards, monkeypatch):
+    monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "4, 5,6,7")
+    assert npus.visible_npus() == [4, 5, 6, 7] and launch.default_devices("auto") == 4
+    npus.check_devices(4, "auto")
+    npus.check_devices(9, "cpu")
+    with pytest.raises(ValueError, match=r"5 processes need as many NPUs, but 4 are visible \(ASCEND_RT_"):
+        npus.check_devices(5, "ascend")
+    for wrong in ("0,8", "1,1", "0-3"):
+        monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", wrong)
+        with pytest.raises(ValueError, match=r"must be different ids of this machine's cards \(0,1,2,3"):
+            npus.visible_npus()
+    monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match="device: ascend, but no NPU is visible"):
+        launch.default_devices("ascend")
+
+
+def test_ranks_on_cards_are_bound_to_cores():
+    assert "--bind_core=True" in launch.msrun_command(["x.py"], 8, Path("logs"), {}, bind_cores=True)
+    assert "--bind_core=True" not in launch.msrun_command(["x.py"], 8, Path("logs"), {})
 
 
 def _launch(tmp_path, script: str, workers: int = 2, **variables: str) -> subprocess.Popen:

@@ -15,6 +15,11 @@ SCALES = [10.0**-power for power in range(9)]  # of gradients
 STEPS = 100
 
 
+@pytest.fixture(autouse=True)
+def graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
 @pytest.mark.parametrize(
     "step, expected",
     [
@@ -153,6 +158,7 @@ class AscendKernel(nn.Cell):
 
 
 def test_the_form_for_ascend_gives_its_kernel_what_makes_it_the_same_update():
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # the stand-in for the kernel is a Cell
     start, gradients, rates = problem()
     optimizer = FusedAdamW(make_parameters(start), CONFIG)
     optimizer.adamw = AscendKernel()

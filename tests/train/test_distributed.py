@@ -19,8 +19,8 @@ from tests.train.tiny_training import METRICS, run_batch_norm, run_methods, run_
 WORKERS = 2
 
 
-def msrun(script: Path, *arguments: str, log_dir: Path, **variables: str) -> None:
-    """Run `script` on WORKERS processes with more environment `variables`; fails with the end of their logs."""
+def msrun(script: Path, *arguments: str, log_dir: Path, workers: int = WORKERS, **variables: str) -> None:
+    """Run `script` on `workers` processes with more environment `variables`; fails with the end of their logs."""
     environ = {
         **os.environ,
         "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
@@ -31,8 +31,8 @@ def msrun(script: Path, *arguments: str, log_dir: Path, **variables: str) -> Non
     done = subprocess.run(
         [
             shutil.which("msrun", path=environ["PATH"]),
-            f"--worker_num={WORKERS}",
-            f"--local_worker_num={WORKERS}",
+            f"--worker_num={workers}",
+            f"--local_worker_num={workers}",
             f"--master_port={free_port()}",
             f"--log_dir={log_dir}",
             "--join=True",
