@@ -1,5 +1,6 @@
 # Sourced by the other scripts, which set ROOT to the checkout: sets PYTHON to one with the requirements, making
-# $ROOT/.venv if needed. The working directory stays the user's.
+# $ROOT/.venv if needed. The working directory stays the user's. On a machine with NPUs, or with the argument
+# device=ascend, that Python must also have what CANN needs to compile operators.
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 if [[ -x $ROOT/.venv/bin/python ]]; then
   PYTHON=$ROOT/.venv/bin/python
@@ -18,6 +19,25 @@ for name in re.findall(r"^[\w.-]+", open(sys.argv[1]).read(), re.MULTILINE):
 PYTHON
 }
 
+needs_cann() {
+  [[ " $* " != *" device=cpu "* ]] && { [[ " $* " == *" device=ascend "* ]] || compgen -G "/dev/davinci[0-9]*" >/dev/null; }
+}
+
+requirements=("-e" "$ROOT")
+if needs_cann "$@"; then
+  requirements+=("-r" "$ROOT/requirements-ascend.txt")
+  if [[ -z ${ASCEND_HOME_PATH:-} ]]; then
+    for settings in "$HOME/Ascend/ascend-toolkit/set_env.sh" /usr/local/Ascend/ascend-toolkit/set_env.sh; do
+      if [[ -f $settings ]]; then
+        set +u # the settings of CANN read variables that may be unset
+        source "$settings"
+        set -u
+        break
+      fi
+    done
+  fi
+fi
+
 if ! has_requirements "$PYTHON"; then
   base=
   for candidate in python3.11 python3.12 python3.10 python3; do
@@ -33,5 +53,11 @@ if ! has_requirements "$PYTHON"; then
   echo "installing the requirements into $ROOT/.venv, once"
   "$base" -m venv "$ROOT/.venv"
   PYTHON=$ROOT/.venv/bin/python
-  "$PYTHON" -m pip install --quiet --disable-pip-version-check -e "$ROOT"
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check "${requirements[@]}"
+fi
+
+if needs_cann "$@" && ! reason=$("$PYTHON" -c 'import te, absl, attr, cffi, decorator, sympy, requests' 2>&1); then
+  echo "error: CANN cannot compile operators with $PYTHON (${reason##*$'\n'}); run: $PYTHON -m pip install -r" \
+    "$ROOT/requirements-ascend.txt; source /usr/local/Ascend/ascend-toolkit/set_env.sh; scripts/doctor.py shows more" >&2
+  exit 2
 fi
