@@ -46,7 +46,8 @@ def main() -> int:
     steps = {name: count_step(config) for name, config in configs.items()}
     print("Assumed: " + ", ".join(f"{UNITS[name]} {value:g}" for name, value in vars(hardware).items()) + ".\n")
     print(
-        "| configuration | pairs a card | parameters | gradients | TFLOP a step and card, alone |\n|---|---|---|---|---|"
+        "| configuration | pairs per card | parameters | gradients | TFLOP per step and card, alone |\n"
+        "|---|---|---|---|---|"
     )
     for name, step in steps.items():
         print(
@@ -68,8 +69,8 @@ def main() -> int:
                 f"| {cost.alone / cost.slowest:.0%} to {cost.alone / cost.fastest:.0%} |"
             )
     print(
-        f"\nThe instance loss and its gradient make {count_similarity_arrays()} arrays of N x G numbers; memory of dead ones "
-        "is used again."
+        f"\nThe instance loss and its gradient make {count_similarity_arrays()} arrays of N x G numbers; memory of dead "
+        "ones is used again."
     )
     return 0
 
