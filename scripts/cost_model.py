@@ -69,8 +69,8 @@ def main() -> int:
                 f"| {cost.alone / cost.slowest:.0%} to {cost.alone / cost.fastest:.0%} |"
             )
     print(
-        f"\nThe instance loss and its gradient make {count_similarity_arrays()} arrays of N x G numbers; memory of dead "
-        "ones is used again."
+        f"\nThe instance loss and its gradient make {count_similarity_arrays()} arrays of N x G numbers; memory of "
+        "dead ones is used again."
     )
     return 0
 
