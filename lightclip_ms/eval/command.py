@@ -72,7 +72,7 @@ def provenance(embedder: Embedder) -> dict:
     return {
         "model": embedder.towers.name,
         "checkpoint_sha256": embedder.towers.checksum,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": f"{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}",
         "versions": versions(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
