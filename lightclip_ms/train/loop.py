@@ -1,6 +1,5 @@
 """The loop around the step: epochs, metrics, checkpoints, exact continuation, orderly stops."""
 
-import dataclasses
 import math
 import signal
 import time
@@ -11,7 +10,6 @@ from mindspore import Tensor
 
 from lightclip_ms.config.schema import Config
 from lightclip_ms.data.batch import INDEX, make_layout
-from lightclip_ms.data.packing import choose_rows
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.tokenizer import Tokenizer
 from lightclip_ms.model import factory
@@ -22,6 +20,7 @@ from lightclip_ms.runtime.share import share_from_first
 from lightclip_ms.train.accumulate import AccumulatedStep
 from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
+from lightclip_ms.train.packed_rows import PackedRows
 from lightclip_ms.train.progress import Rate, memory, progress_line
 from lightclip_ms.train.run_folder import RunFolder
 from lightclip_ms.train.schedule import label_phase, learning_rate
@@ -36,8 +35,6 @@ from lightclip_ms.train.step import TrainStep
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.terms.term import needed_parts
 from lightclip_ms.train.transfer import freeze, load_pretrained
-
-SAMPLED_CAPTIONS = 2048  # that tell how many rows packed captions need
 
 
 class Stopped(Exception):
@@ -85,7 +82,8 @@ class Trainer:
         self.rate = Rate(config.train.batch_size * self.world_size, self.total_steps)
         # A CPU's steps are long: looking at each keeps a stop request from waiting for ten of them.
         self._look_every = 1 if ms.get_context("device_target") == "CPU" else config.train.log_every
-        self._skipped = self._packed_rows = self._unpacked = 0
+        self.packed = PackedRows(self.data, self.layout, self.folder.say)
+        self._skipped = self._saved_rows = 0
         self._stop = self._evaluating = False
         self._pending = []
         self._last_save = time.monotonic()
@@ -102,10 +100,10 @@ class Trainer:
                 signal.signal(number, self._request_stop)
         self._restore()
         check_agreement(parallel.gather_number(self.global_step, self.world_size), self.folder.path)
-        if self.config.train.pack_captions:
-            self._pack_captions()
         worker_logs.mark_begun()  # everything is checked: from here on the folder is this run's
         self.folder.open_metrics(self.global_step)
+        if self.config.train.pack_captions:
+            self.layout = self.packed.fix(self._saved_rows, self.rank, self.world_size)
         self.folder.say(
             f"{self.data.num_samples} pairs, {self.world_size} x {self.config.train.batch_size} a step, "
             f"{self.data.steps_per_epoch} steps an epoch, {self.total_steps} in all; the first step compiles"
@@ -118,33 +116,6 @@ class Trainer:
         self.folder.say(f"trained {self.global_step} steps; model in {self.folder.path / 'model.safetensors'}")
         if self._lock is not None:
             self._lock.release()
-
-    def _pack_captions(self) -> None:
-        """Fix the number of packed rows: the checkpoint's, or for a new run what rank 0 finds the captions to need."""
-        layout, groups = self.layout, self.config.train.accumulate
-        rows = self._packed_rows
-        if not rows and self.rank == 0:  # one reader: hundreds of ranks would each read the same samples
-            lengths = self.data.sample_lengths(SAMPLED_CAPTIONS)
-            if not len(lengths):
-                self.folder.say("no caption could be read to tell their lengths: each gets a row of its own")
-            copies = layout.captions // layout.batch_size
-            rows = choose_rows(lengths, layout.batch_size // groups, copies, layout.context_length)
-        self._packed_rows = int(parallel.gather_number(rows, self.world_size)[0])
-        self.layout = dataclasses.replace(layout, packed_rows=self._packed_rows)
-        self.data.pack_captions(self._packed_rows)
-        self.folder.say(
-            f"packed captions: {layout.captions} in {self._packed_rows * groups} rows of {layout.context_length} tokens"
-        )
-
-    def _count_unpacked(self, batch: dict) -> None:
-        """Count batches that did not fit into the packed rows, and say so once."""
-        if self._packed_rows and len(batch["packed_ids"]) != self._packed_rows * self.layout.groups:
-            self._unpacked += 1
-            if self._unpacked == 1:
-                self.folder.say(
-                    f"step {self.global_step + 1}: its captions need more than {self._packed_rows} rows; such steps "
-                    "use a second graph with a row per caption, which is compiled now"
-                )
 
     def _request_stop(self, number, frame) -> None:
         self._stop = True
@@ -160,7 +131,7 @@ class Trainer:
         start = self.global_step % self.data.steps_per_epoch
         for batch in self._timed(self.data.epoch(epoch, start)):
             lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)
-            self._count_unpacked(batch)
+            self.packed.check(batch, self.global_step + 1)
             began = time.monotonic()
             metrics = self.step(
                 Tensor(phase, ms.int32),
@@ -273,7 +244,7 @@ class Trainer:
         """Rank 0 writes; the others meet it again at the next step's collectives."""
         if self.folder.is_writer:
             header = make_header("training", self.config, self.global_step, self.world_size, self._pretrained)
-            header |= {"epoch": epoch, "packed_rows": self._packed_rows}
+            header |= {"epoch": epoch, "packed_rows": self.packed.rows}
             self.folder.checkpoints.write(self.global_step, self.state.arrays(), header)
         self._last_save = time.monotonic()
 
@@ -290,7 +261,7 @@ class Trainer:
             raise ValueError(f"resume: never, but {path} exists; use resume=auto or another output_dir")
         refuse_other_run(header, self.config, self.world_size, self._pretrained, path)
         self.state.load(arrays, path)
-        self.global_step, self._packed_rows = header["global_step"], header.get("packed_rows", 0)
+        self.global_step, self._saved_rows = header["global_step"], header.get("packed_rows", 0)
         size = sum(array.nbytes for array in arrays.values()) / 1e6
         self.folder.say(
             f"resuming from {path}, step {self.global_step}: {size:,.0f} MB read and verified in {read:.1f} s, on all "

@@ -79,8 +79,9 @@ class RunFolder:
             return
         from lightclip_ms.figures import curves, png  # Matplotlib is slow to load, and other ranks need none
 
-        records = curves.read_metrics(str(self.path / "metrics.jsonl"))
-        png.save_figure(curves.loss_curves(records, active(self._config.loss)), self.path / "loss_curves.png")
+        records = read_json_lines(self.path / "metrics.jsonl")
+        if records:  # a finished run that resumes after its log was deleted has nothing to draw
+            png.save_figure(curves.loss_curves(records, active(self._config.loss)), self.path / "loss_curves.png")
 
     def say(self, text: str) -> None:
         """One line on the screen and in `train.log`, from rank 0."""
