@@ -4,6 +4,7 @@
 scheduler that is gone, and what it started outlives it.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -18,7 +19,7 @@ from lightclip_ms.runtime.lifeline import LAUNCHER, identity
 
 SHELL = "LIGHTCLIP_SHELL"  # set by run_distribute.sh: its process number; when that script dies, the job is stopped
 STOPPED_SECONDS = 10  # a process in SIGSTOP for longer ends the job: the others wait for it
-GONE_SECONDS = 5  # the scheduler may leave a moment before the last worker
+GONE_SECONDS = 5  # when a worker fails, the scheduler does so too; msrun then ends the job
 LEFTOVER_SECONDS = 60  # for workers that outlive msrun to save and end; their own lifeline gives them less
 _POLL_SECONDS = 0.5
 _CHECK_SECONDS = 2.0
@@ -35,7 +36,7 @@ class Supervisor:
         self.was_stopped = False  # whether a stop was requested
         self.failure = None  # why this supervisor ended the job
         self._asked, self._roles, self._since = set(), {}, {}
-        self._scheduler = None
+        self._lost_scheduler = False
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
             numbers.append(signal.SIGHUP)
@@ -103,8 +104,7 @@ class Supervisor:
         for process in children:
             if process.pid not in self._roles:
                 try:
-                    is_tail = os.path.basename((process.cmdline() or [""])[0]) == "tail"
-                    role = process.environ().get("MS_ROLE", "")
+                    is_tail, role = _is_tail(process), process.environ().get("MS_ROLE", "")
                 except psutil.Error:  # a zombie, or just ended
                     continue
                 if role and not is_tail:  # before its exec, a child has msrun's environment, which has no role
@@ -125,41 +125,38 @@ class Supervisor:
 
     def _check(self, has_failed) -> None:
         """End the job if a process is stopped or a worker failed; let the workers save if the scheduler is gone."""
-        now, alive = time.monotonic(), set()
+        now, workers = time.monotonic(), 0
         for process, role in self._members():
             try:
                 status = process.status()
             except psutil.NoSuchProcess:
                 continue
             if status == psutil.STATUS_ZOMBIE:
+                # It ends well when all workers have left the cluster, long before the last of them has ended.
+                self._lost_scheduler |= role == "MS_SCHED" and _exit_code(process.pid) != 0
                 continue
-            alive.add(process.pid)
-            if role == "MS_SCHED":
-                self._scheduler = process.pid
+            workers += role == "MS_WORKER"
             if status != psutil.STATUS_STOPPED:
                 self._since.pop(process.pid, None)
             elif now - self._since.setdefault(process.pid, now) > STOPPED_SECONDS:
                 self._end_stopped(process, role)
-        if alive <= {self._scheduler} and has_failed():  # msrun would wait for heartbeats of the dead workers
-            for process in _started_by_this_launcher():
-                process.kill()
-        if self._scheduler is None or self._scheduler in alive or self.was_stopped or not alive:
-            self._since.pop("scheduler", None)
-        elif now - self._since.setdefault("scheduler", now) > GONE_SECONDS:
-            self._report(f"the scheduler of the job (process {self._scheduler}) is gone; the workers save and stop")
-            self.was_stopped = True
+        if not workers and has_failed():  # msrun would wait for heartbeats of the dead workers
+            _kill(_started_by_this_launcher())
+        if self._lost_scheduler and workers and not self.was_stopped:
+            if now - self._since.setdefault("scheduler", now) > GONE_SECONDS:
+                self._report("the scheduler of the job was killed; the workers save and stop")
+                self.was_stopped = True
 
     def _end_stopped(self, process: psutil.Process, role: str) -> None:
         if role == "MS_SCHED":
-            process.kill()  # then it is gone, and the workers may save
+            _kill([process])  # then it is gone, and the workers may save
             return
         if self.failure is None:
             self.failure = (
                 f"a worker (process {process.pid}) is stopped (SIGSTOP) and the others wait for it: ended the job"
             )
             self._report(self.failure)
-        for worker in self._workers():
-            worker.kill()
+        _kill(self._workers())
 
     def _report(self, text: str) -> None:
         print(f"{ERROR_PREFIX}{text}", file=sys.stderr, flush=True)
@@ -170,13 +167,31 @@ class Supervisor:
             return
         deadline = time.monotonic() + LEFTOVER_SECONDS
         while left := _started_by_this_launcher():
-            if time.monotonic() > deadline:
-                for process in left:
-                    process.kill()
+            _kill(left if time.monotonic() > deadline else [process for process in left if _is_tail(process)])
             self._pass_on()
-            for process in left:
-                if process.name() == "tail":
-                    process.kill()
+
+
+def _is_tail(process: psutil.Process) -> bool:
+    """Whether this is `msrun`'s `tail` of rank 0's log, which never ends by itself."""
+    try:
+        return os.path.basename((process.cmdline() or [""])[0]) == "tail"
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _exit_code(pid: int) -> int:
+    """How a zombie ended, as `waitpid` would report it; 0 if the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[49])
+    except (OSError, IndexError):
+        return 0
 
 
 def _started_by_this_launcher() -> list[psutil.Process]:
