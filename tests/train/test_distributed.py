@@ -160,4 +160,3 @@ def test_a_step_has_five_collectives_after_fusion(out):
         for path in (out / "graphs/rank_0").rglob("*all_reduce_fusion*.ir")
     ]
     assert {"AllGather": 1, "AllReduce": 4} in [dict(graph) for graph in graphs]  # others are the norms'
-    assert {graph["AllGather"] for graph in graphs} <= {0, 1}  # with more terms too
