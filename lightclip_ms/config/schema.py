@@ -185,6 +185,7 @@ class TrainConfig:
     sync_batch_norm: bool = False  # statistics over the batches of all ranks
     seed: int = 0
     deterministic: bool = False  # kernels and collectives that repeat bit for bit; slower on Ascend, no change on a CPU
+    profile_steps: tuple[int, int] = (0, 0)  # first and last step of MindSpore's own trace, from 1; [0, 0]: none
     log_every: int = 10  # read metrics, and check for a stop request, every this many steps
     save_minutes: float = 10.0  # between checkpoints inside an epoch; each epoch ends with one
     save_steps: int = 0  # a checkpoint every so many steps too; 0: none
@@ -221,6 +222,13 @@ class TrainConfig:
             "train.sync_batch_norm",
             self.sync_batch_norm,
             "a frozen image tower keeps its statistics (train.freeze)",
+        )
+        first, last = self.profile_steps
+        require(
+            1 <= first <= last or (first, last) == (0, 0),
+            "train.profile_steps",
+            self.profile_steps,
+            "use the first and the last step to trace, for example [10, 15], or [0, 0]",
         )
         for key in ("save_steps", "eval_epochs", "clip_norm"):
             require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "use 0 or more")

@@ -7,7 +7,7 @@ import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
-from lightclip_ms.encoders import cpu_layers
+from lightclip_ms.encoders import ascend_layers, cpu_layers
 from lightclip_ms.encoders.attention import Attention, merge_heads, split_heads
 
 HEAD_CHANNELS = 64  # channels of an attention head, wherever the width decides the number of heads
@@ -35,6 +35,12 @@ def layer_norm(width: int) -> nn.LayerNorm:
 def attention() -> Attention:
     """Attention with a bias on the scores."""
     return cpu_layers.Attention() if _on_cpu() else Attention()
+
+
+def masked_attention() -> Attention:
+    """Attention whose bias only masks: 0, or a large negative number."""
+    on_ascend = ms.get_context("device_target") == "Ascend"
+    return ascend_layers.MaskedAttention() if on_ascend else attention()
 
 
 def conv_norm(inputs, outputs, kernel, stride=1, groups=1, activation="relu", gamma="ones") -> nn.SequentialCell:
@@ -99,6 +105,7 @@ class TransformerBlock(nn.Cell):
         attention_std, expand_std, projection_std: initial deviations of the weights of query, key and value, of the
             map to 4 D, and of the two maps back to the residual stream.
         activation: of the MLP, a key of `ACTIVATIONS`.
+        make_attention: `attention`, or `masked_attention` if the bias only masks.
     """
 
     def __init__(
@@ -109,11 +116,12 @@ class TransformerBlock(nn.Cell):
         expand_std: float,
         projection_std: float,
         activation: str = "quick_gelu",
+        make_attention=attention,
     ):
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.heads = heads
-        self.attention = attention()
+        self.attention = make_attention()
         self.norm1 = layer_norm(width)
         self.query = dense(width, width, attention_std)
         self.key = dense(width, width, attention_std)

@@ -5,7 +5,14 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from lightclip_ms.encoders.layers import TransformerBlock, check_activation, check_heads, dense, layer_norm
+from lightclip_ms.encoders.layers import (
+    TransformerBlock,
+    check_activation,
+    check_heads,
+    dense,
+    layer_norm,
+    masked_attention,
+)
 
 STAGES = 4
 MASKED = -1e4  # added to a score; not -inf: float16 holds it, and inf - inf cannot arise
@@ -49,7 +56,7 @@ class TextTransformer(nn.Cell):
         self.positional_embedding = Parameter(initializer(Normal(0.01), (context_length, width), ms.float32))
         std = width**-0.5  # CLIP's initialisation
         blocks = [
-            TransformerBlock(width, heads, std, std * 2**-0.5, std * (2 * layers) ** -0.5, activation)
+            TransformerBlock(width, heads, std, std * 2**-0.5, std * (2 * layers) ** -0.5, activation, masked_attention)
             for _ in range(layers)
         ]
         per_stage = layers // STAGES

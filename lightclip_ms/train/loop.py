@@ -21,6 +21,7 @@ from lightclip_ms.train.accumulate import AccumulatedStep
 from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.packed_rows import PackedRows
+from lightclip_ms.train.profiling import StepProfiler
 from lightclip_ms.train.progress import Rate, memory, progress_line
 from lightclip_ms.train.run_folder import RunFolder
 from lightclip_ms.train.schedule import label_phase, learning_rate
@@ -80,6 +81,9 @@ class Trainer:
         self.state = TrainState(self.objective, self.step.update)
         self.global_step = 0
         self.rate = Rate(config.train.batch_size * self.world_size, self.total_steps)
+        self._profiler = StepProfiler(
+            config.train.profile_steps, self.folder.path / "profile", self.rank == 0, self.folder.say
+        )
         # A CPU's steps are long: looking at each keeps a stop request from waiting for ten of them.
         self._look_every = 1 if ms.get_context("device_target") == "CPU" else config.train.log_every
         self.packed = PackedRows(self.data, self.layout, self.folder.say)
@@ -132,6 +136,7 @@ class Trainer:
         for batch in self._timed(self.data.epoch(epoch, start)):
             lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)
             self.packed.check(batch, self.global_step + 1)
+            self._profiler.before(self.global_step + 1)
             began = time.monotonic()
             metrics = self.step(
                 Tensor(phase, ms.int32),
@@ -140,6 +145,7 @@ class Trainer:
                 *(Tensor(array) for array in self.layout.arrays(batch)),
             )
             self.global_step += 1
+            self._profiler.after(self.global_step, metrics)
             lifeline.note_step(time.monotonic() - began)
             record = {"step": self.global_step, "epoch": epoch, "phase": phase, "lr": lr}
             self._pending.append((metrics, record, batch[INDEX]))

@@ -17,6 +17,7 @@ _UPDATE_COPIES = ("objective.", "logit_scale", *(f"{optimizer}objective." for op
 # Settings that do not affect the result, so a run may resume with others.
 _MAY_CHANGE = {
     "train.log_every",
+    "train.profile_steps",
     "train.save_minutes",
     "train.save_steps",
     "train.keep",

@@ -30,13 +30,15 @@ def declarations():
 
 def test_the_step_in_bfloat16_passes_and_holds_the_plain_operators(declarations):
     """bfloat16 has no CPU kernels: that it compiles shows that no kernel is needed."""
-    config = Config(model=MODEL, train=TrainConfig(amp_level="O2", amp_dtype="bfloat16"))
+    model = dataclasses.replace(MODEL, text_width=32)  # heads of 16 channels, which the fused attention takes
+    config = Config(model=model, train=TrainConfig(amp_level="O2", amp_dtype="bfloat16"))
     operators = step_graph.step_operators(config, 3)
     report = check(operators, declarations)
     assert report.violations == []
     counts = collections.Counter(operator.name for operator in operators)
     assert counts["LayerNorm"] == counts["LayerNormGrad"] > 10  # not the forms for the CPU back end
     assert {kind for operator in operators if operator.name == "MatMul" for _, kind in operator.outputs} == {"bfloat16"}
+    assert counts["FlashAttentionScore"] == counts["FlashAttentionScoreGrad"] == model.text_layers
     # 3 pairs, 10 words, 2 x 2 patches: float32 costs and the word mask; the assignment comes back
     assert len(report.transfers) == 1
     assert (

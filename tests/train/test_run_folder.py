@@ -73,7 +73,8 @@ def shard(tmp_path_factory):
 def run(shard, tmp_path_factory):
     """(folder, output) of a run of four steps and two evaluations."""
     folder = tmp_path_factory.mktemp("run") / "tiny"
-    done = train(*TINY, f"data.train={shard}", f"data.val={shard}", f"output_dir={folder}")
+    data = (f"data.train={shard}", f"data.val={shard}")
+    done = train(*TINY, *data, f"output_dir={folder}", "train.profile_steps=[2, 3]")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -85,6 +86,14 @@ def test_the_folder_holds_what_the_documentation_lists(run):
     keys = set(json.loads((run[0] / "metrics.jsonl").read_text().splitlines()[-1]))
     assert keys <= set(re.findall(r"`(\w+)`", table)) | {"instance", "token", "mlm"}
     assert Image.open(run[0] / "loss_curves.png").width > 600
+
+
+def test_a_trace_of_the_steps_that_were_asked_for(run):
+    traces = list((run[0] / "profile").rglob("trace_view.json"))
+    assert len(traces) == 1
+    names = {event.get("name", "") for event in json.loads(traces[0].read_text())}
+    assert any("MatMul" in name for name in names)
+    assert f"trace of steps 2 to 3 in {run[0] / 'profile'}" in run[1]
 
 
 def test_a_run_says_how_fast_and_how_large_it_is(run):
