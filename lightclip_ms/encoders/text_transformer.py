@@ -70,6 +70,8 @@ class TextTransformer(nn.Cell):
     def _embed(self, ids):
         """int32 [N, L] -> (token and position embeddings [N, L, D], causal bias [1, 1, L, L])."""
         length = ids.shape[1]
+        if length > self.context_length:
+            raise ValueError(f"text transformer: ids must be [N, {self.context_length}] or shorter, not {ids.shape}")
         positions, causal = self.positional_embedding, self._causal
         if length < self.context_length:  # not in training: Ascend has no kernel for the gradient of a slice
             positions = ops.slice(positions, (0, 0), (length, self.width))
@@ -88,8 +90,6 @@ class TextTransformer(nn.Cell):
 
     def _pick_end(self, ids):
         """float32 [N, 1, L]: 1 at the first end-of-text token of each row, 0 elsewhere."""
-        if ids.shape[1] > self.context_length:
-            raise ValueError(f"text transformer: ids must be [N, {self.context_length}] or shorter, not {ids.shape}")
         positions = ops.slice(self._positions, (0,), (ids.shape[1],))
         # The position of the first end of text; without one, the context length, which equals no position.
         is_end = ops.equal(ids, self.eot_id).astype(ms.float32)
@@ -101,8 +101,8 @@ class TextTransformer(nn.Cell):
 
         L may be less than the context length: what follows the end of text changes nothing before it.
         """
-        pick = self._pick_end(ids)
         stages = self._run_stages(*self._embed(ids))
+        pick = self._pick_end(ids)
         last = self.norm(stages[-1])
         # A product with one-hot rows instead of a gather: its gradient is a product too.
         pooled = ops.BatchMatMul()(pick.astype(last.dtype), last)
