@@ -66,7 +66,8 @@ def run(installed, tmp_path):
 
 def test_the_wheel_holds_all_files_of_the_package(installed):
     kept = {path.relative_to(ROOT) for path in (ROOT / "lightclip_ms").rglob("*") if path.is_file()}
-    kept |= {Path("lightclip_ms/config/shipped", path.name) for path in (ROOT / "configs").iterdir()}
+    configs = [path for path in (ROOT / "configs").rglob("*") if path.is_file()]
+    kept |= {Path("lightclip_ms/config/shipped", path.relative_to(ROOT / "configs")) for path in configs}
     missing = {path for path in kept if "__pycache__" not in path.parts and not (installed / path).is_file()}
     assert missing == set()
     assert not (installed / "lightclip_ms" / "config" / "shipped").is_symlink()

@@ -49,7 +49,7 @@ METHODS_LOSS = LossConfig(  # all terms of other methods, and LightCLIP's own in
 )
 # Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
 # zero in exact arithmetic (key biases) into whole steps.
-TRAIN = TrainConfig(lr=1e-2, eps=1e-3, batch_size=PAIRS, amp_level="O0")
+TRAIN = TrainConfig(lr=1e-2, eps=1e-2, batch_size=PAIRS, amp_level="O0")
 
 
 def make_batch(seed: int) -> tuple[np.ndarray, ...]:
