@@ -107,7 +107,7 @@ class Trainer:
         worker_logs.mark_begun()  # everything is checked: from here on the folder is this run's
         self.folder.open_metrics(self.global_step)
         if self.config.train.pack_captions:
-            self.layout = self.packed.fix(self._saved_rows, self.rank, self.world_size)
+            self._fix_packed_rows()
         self.folder.say(
             f"{self.data.num_samples} pairs, {self.world_size} x {self.config.train.batch_size} a step, "
             f"{self.data.steps_per_epoch} steps an epoch, {self.total_steps} in all; the first step compiles"
@@ -120,6 +120,19 @@ class Trainer:
         self.folder.say(f"trained {self.global_step} steps; model in {self.folder.path / 'model.safetensors'}")
         if self._lock is not None:
             self._lock.release()
+
+    def _fix_packed_rows(self) -> None:
+        # On the CPU backend a rank waits 30 s in a collective, less than another one may take to compile the graph for
+        # a batch that does not fit: there all ranks compile it before the first step, together.
+        together = self.world_size > 1 and ms.get_context("device_target") == "CPU"
+        accumulates = (
+            self.config.train.accumulate > 1
+        )  # several graphs, which only a step can compile: no such batch then
+        self.layout = self.packed.fix(self._saved_rows, self.rank, self.world_size, together and accumulates)
+        if together and not accumulates:
+            arrays = self.packed.unpacked_arrays()
+            lr = self.step.update.optimizer.rate(0.0)
+            self.step.compile(Tensor(0, ms.int32), lr, Tensor(0.0, ms.float32), *map(Tensor, arrays))
 
     def _request_stop(self, number, frame) -> None:
         self._stop = True

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from lightclip_ms.data.batch import BatchLayout
 from lightclip_ms.data.packing import choose_rows
 from lightclip_ms.data.pipeline import TrainData
@@ -27,9 +29,14 @@ class PackedRows:
         self._data, self._layout, self._say = data, layout, say
         self._was_exceeded = False
 
-    def fix(self, saved: int, rank: int, world_size: int) -> BatchLayout:
-        """Decide the rows, `saved` if it is not 0; returns the layout of packed batches."""
+    def fix(self, saved: int, rank: int, world_size: int, all_must_fit: bool = False) -> BatchLayout:
+        """Decide the rows, `saved` if it is not 0; returns the layout of packed batches.
+
+        With `all_must_fit` every batch fits: a row per caption.
+        """
         layout, rows = self._layout, saved
+        if all_must_fit:
+            rows = rows or layout.captions // layout.groups
         if not rows and rank == 0:  # one reader: hundreds of ranks would each read the same samples
             lengths = self._data.sample_lengths(SAMPLED_CAPTIONS)
             if not len(lengths):
@@ -44,11 +51,16 @@ class PackedRows:
         )
         return self._layout
 
+    def unpacked_arrays(self) -> tuple[np.ndarray, ...]:
+        """An empty batch as the step takes one that does not fit."""
+        layout = dataclasses.replace(self._layout, packed_rows=self._layout.captions // self._layout.groups)
+        return layout.arrays(layout.empty())
+
     def check(self, batch: dict, step: int) -> None:
-        """Say once that a batch does not fit: its step compiles a second graph."""
+        """Say once that a batch does not fit: it takes a second graph, compiled when it is first needed."""
         if self.rows and not self._was_exceeded and len(batch["packed_ids"]) != self.rows * self._layout.groups:
             self._was_exceeded = True
             self._say(
-                f"step {step}: its captions need more than {self.rows} rows; such steps use a second graph with a row "
-                "per caption, which is compiled now"
+                f"step {step}: its captions need more than {self.rows} rows; such steps use a second graph, with a row "
+                "per caption"
             )
