@@ -39,6 +39,8 @@ def segment_bias() -> np.ndarray:
 @pytest.fixture(autouse=True)
 def eager():
     ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 @pytest.mark.parametrize(
