@@ -82,7 +82,7 @@ def test_a_command_with_leftovers_goes_its_way(tmp_path, role):
         env={**os.environ, "PYTHONPATH": str(ROOT), **LEFTOVERS, "MS_ROLE": role},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
     first, last = done.stderr.splitlines()
     assert done.returncode == EXIT_BAD_INPUT and first.startswith("ignoring MS_ROLE, ") and "none.csv" in last
