@@ -6,6 +6,8 @@ of the `loss` section given beside it override what it sets.
 
 import difflib
 
+from lightclip_ms.config.checks import shown
+
 _NOTHING = {f"{term}_weight": 0.0 for term in ("instance", "token", "mlm", "filip", "siglip", "simclr")}
 _CLIP = {**_NOTHING, "instance_weight": 1.0, "labels": "hard"}
 METHODS = {
@@ -26,6 +28,8 @@ def loss_of_method(name: str) -> dict:
         ValueError: unknown name; the message offers the nearest one.
     """
     if not isinstance(name, str) or name not in METHODS:
-        nearest = difflib.get_close_matches(str(name), METHODS, n=1, cutoff=0)[0]
-        raise ValueError(f"method: {name!r} is not possible: use one of {', '.join(METHODS)}; did you mean {nearest}?")
+        nearest = difflib.get_close_matches(str(name)[:100], METHODS, n=1, cutoff=0)[0]
+        raise ValueError(
+            f"method: {shown(name)} is not possible: use one of {', '.join(METHODS)}; did you mean {nearest}?"
+        )
     return dict(METHODS[name])
