@@ -129,6 +129,5 @@ class TextTransformer(nn.Cell):
 
     def construct(self, ids):
         """int32 [N, L] -> pooled [N, E]; the last block and LayerNorm run for the pooled token alone."""
-        pick = self._pick_end(ids)  # first: it refuses ids that are too long
-        pooled = self._run_stages(*self._embed(ids), pick)[-1]
+        pooled = self._run_stages(*self._embed(ids), self._pick_end(ids))[-1]
         return self.projection(self.norm(pooled.reshape(-1, self.width)))
