@@ -1,5 +1,6 @@
 """The checks before a run: what is missing is said with what to do."""
 
+import os
 import subprocess
 import sys
 
@@ -69,9 +70,16 @@ def test_the_ranks_of_this_machine_meet(tmp_path):
 
 def test_the_launch_scripts_refuse_a_python_that_cann_cannot_use():
     script = 'set -euo pipefail; ROOT=$PWD; source scripts/find_python.sh; echo "$PYTHON"'
+    # This Python has the requirements, so nothing is installed.
+    environ = {**os.environ, "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
     done = {
         device: subprocess.run(
-            ["bash", "-c", script, "bash", f"device={device}"], capture_output=True, text=True, check=False, cwd=ROOT
+            ["bash", "-c", script, "bash", f"device={device}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env=environ,
         )
         for device in ("ascend", "cpu")
     }
