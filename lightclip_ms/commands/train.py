@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from lightclip_ms.config.file import load_config
+from lightclip_ms.runtime import lifeline
 from lightclip_ms.runtime.exits import EXIT_STOPPED, main_guard
 from lightclip_ms.runtime.launch import default_devices, launch
 from lightclip_ms.runtime.requirements import check_requirements
@@ -41,6 +42,7 @@ def main() -> int:
         Trainer(config).run()
     except Stopped as stopped:
         print(stopped, flush=True)
+        lifeline.leave_with(EXIT_STOPPED)
         return EXIT_STOPPED
     except FloatingPointError as error:
         print(error, file=sys.stderr)

@@ -21,12 +21,19 @@ _POLL_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 _longest_step = 0.0
+_exit_code = None
 
 
 def note_step(seconds: float) -> None:
     """Record how long a step took: one under way at the launcher's death may be finished."""
     global _longest_step
     _longest_step = max(_longest_step, seconds)
+
+
+def leave_with(code: int) -> None:
+    """End with `code` and without MindSpore's own end, in a process that follows a launcher: all is saved."""
+    global _exit_code
+    _exit_code = code
 
 
 def identity() -> str:
@@ -66,12 +73,13 @@ def follow_launcher() -> None:
 def _leave(parent: int) -> None:
     """Skip MindSpore's own end, which looks for the scheduler and other ranks for 20 s, where it has no use.
 
-    That is without a parent to report to, and after an exception: `msrun` ends the other ranks when it sees it.
+    That is after a stop, without a parent to report to, and after an exception: `msrun` ends the other ranks when it
+    sees it.
     """
-    if os.getppid() != parent or getattr(sys, "last_value", None) is not None:
+    if _exit_code is not None or os.getppid() != parent or getattr(sys, "last_value", None) is not None:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(1 if _exit_code is None else _exit_code)
 
 
 def _watch(parent: int) -> None:

@@ -149,7 +149,9 @@ class Supervisor:
 
     def _end_stopped(self, process: psutil.Process, role: str) -> None:
         if role == "MS_SCHED":
-            _kill([process])  # then it is gone, and the workers may save
+            _kill([process])  # the workers need it no more
+            self._report("the scheduler of the job is stopped (SIGSTOP); the workers save and stop")
+            self.was_stopped = True
             return
         if self.failure is None:
             self.failure = (
