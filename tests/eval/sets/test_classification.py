@@ -269,7 +269,7 @@ def test_real_photos_score_the_same_from_every_reader(tmp_path, monkeypatch):
     runner = Embedder(ProjectionTowers(), batch_size=64)
     results = [
         evaluate_zeroshot(runner, dataset, names, ["a photo of a {}."])
-        for dataset in (open_labelled(str(tmp_path / "folder")), open_labelled(shard), sets.cifar10(binary))
+        for dataset in (open_labelled(str(tmp_path / "folder")), open_labelled(shard), sets.cifar10(binary, "test"))
     ]
     scores = [{key: result[key] for key in ("top1", "top5", "mean_per_class", "images")} for result in results]
     assert scores[0] == scores[1] == scores[2]
