@@ -59,22 +59,14 @@ def frontend_operators(cell: nn.Cell, *inputs) -> list[Operator]:
 @contextlib.contextmanager
 def _dumped_graphs():
     """Inside, MindSpore writes the last graph of the frontend into the folder given, with the code behind each node."""
+    os.environ.setdefault("MS_DEV_DUMP_IR_PASSES", "validate")  # read once in a process; says nothing by itself
     with tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "MS_DEV_SAVE_GRAPHS": "1",
-            "MS_DEV_SAVE_GRAPHS_PATH": folder,
-            "MS_DEV_DUMP_IR_PASSES": "validate",
-        }
-        before = {name: os.environ.get(name) for name in settings}
-        os.environ.update(settings)
+        # Not MS_DEV_SAVE_GRAPHS: it could not be taken back, and later graphs would be written where the user stands.
+        mindspore.set_context(save_graphs=1, save_graphs_path=folder)
         try:
             yield Path(folder)
         finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            mindspore.set_context(save_graphs=0)
 
 
 def _lines_of_code(folder: Path) -> dict[str, str]:

@@ -63,6 +63,11 @@ class Double(nn.Cell):
         return (z + 1).sum()
 
 
+class TimesTwo(nn.Cell):
+    def construct(self, x):
+        return x * 2
+
+
 class LongIndex(nn.Cell):
     def construct(self, x):
         return x.argmax(-1) + 1  # planted: int64
@@ -132,6 +137,13 @@ def test_a_planted_fault_is_reported_with_its_line(script, capsys, cell, what, m
     assert script("resnet18", "loss.token_weight=0", "--quiet", operators=operators) == 1
     found = [line for line in capsys.readouterr().out.splitlines() if "VIOLATION" in line and message in line]
     assert len(found) == 1 and line_of(what) in found[0], found
+
+
+def test_graphs_compiled_after_a_check_leave_no_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert frontend_operators(TimesTwo(), Tensor(np.ones(2, np.float32)))[0].line
+    assert TimesTwo()(Tensor(np.ones(3, np.float32))).asnumpy().tolist() == [2, 2, 2]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_or_second_matcher_is_reported(declarations):
