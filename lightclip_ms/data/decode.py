@@ -8,7 +8,7 @@ import io
 import threading
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lightclip_ms.data.picture_header import count_scans, is_jpeg, is_run_length_bmp, stated_size
 from lightclip_ms.data.skipped import BadRecord
@@ -70,6 +70,8 @@ class EncodedImage:
             self._pillow = Image.open(io.BytesIO(self._data), formats=_FORMATS)
         except MemoryError:  # says nothing about the picture, whose size was checked
             raise
+        except UnidentifiedImageError:  # its text names an object in memory
+            raise BadRecord("undecodable image", f"none of {', '.join(_FORMATS)}") from None
         except Exception as error:  # on hostile bytes a decoder may raise anything
             raise BadRecord("undecodable image", _one_line(error)) from None
 
