@@ -53,8 +53,9 @@ def uploads(config: Config, pairs: int) -> tuple[tuple[tuple[int, ...], str], ..
 
 def _layout(config: Config, pairs: int):
     train = dataclasses.replace(config.train, batch_size=pairs, accumulate=1)
-    rows = math.ceil(ASSUMED_ROWS * 2 * pairs) if train.pack_captions else 0
-    return make_layout(dataclasses.replace(config, train=train), needed_parts(config.loss), rows)
+    layout = make_layout(dataclasses.replace(config, train=train), needed_parts(config.loss))
+    rows = math.ceil(ASSUMED_ROWS * layout.captions) if train.pack_captions else 0
+    return dataclasses.replace(layout, packed_rows=rows)
 
 
 def step_operators(config: Config, pairs: int, rank: int = 0, world_size: int = 1) -> list[Operator]:

@@ -41,6 +41,11 @@ def positive(default: float, expected: str = "use a positive number") -> Key:
     return Key(default, lambda value: value > 0, expected)
 
 
+def count(default: int) -> Key:
+    """A whole number of at least 1, below 10 million: a size of arrays."""
+    return Key(default, lambda value: 1 <= value < 10**7, "use 1 to 9,999,999")
+
+
 def one_of(*choices: str) -> Key:
     """One of a few words, the first of which is the default."""
     listed = f"{', '.join(choices[:-1])} or {choices[-1]}"

@@ -8,13 +8,24 @@ import difflib
 
 from lightclip_ms.config.checks import shown
 
-_NOTHING = {f"{term}_weight": 0.0 for term in ("instance", "token", "mlm", "filip", "siglip", "simclr")}
+_TERMS = ("instance", "token", "mlm", "filip", "siglip", "simclr", "simsiam", "multi_view", "neighbour")
+_NOTHING = {**{f"{term}_weight": 0.0 for term in _TERMS}, "mlm_heads": "text+fused"}
 _CLIP = {**_NOTHING, "instance_weight": 1.0, "labels": "hard"}
 METHODS = {
     "lightclip": {**_NOTHING, "instance_weight": 0.8, "token_weight": 0.1, "mlm_weight": 0.1, "labels": "progressive"},
     "clip": _CLIP,
     # CLIP and SimCLR, each with weight 1 (Mu et al. 2022)
     "slip": {**_CLIP, "simclr_weight": 1.0},
+    # (1 - a - b - c) CLIP + a (SimSiam + MLM) + b multi-view + c nearest neighbour, a = b = c = 0.2 (Li et al. 2022)
+    "declip": {
+        **_CLIP,
+        "instance_weight": 0.4,
+        "simsiam_weight": 0.2,
+        "mlm_weight": 0.2,
+        "mlm_heads": "text",
+        "multi_view_weight": 0.2,
+        "neighbour_weight": 0.2,
+    },
     # Half of the token-wise contrast is CLIP's: FILIP compares tokens at inference too, the evaluation here embeddings.
     "filip": {**_CLIP, "instance_weight": 0.5, "filip_weight": 0.5},
     "siglip": {**_CLIP, "instance_weight": 0.0, "siglip_weight": 1.0},

@@ -115,10 +115,11 @@ class AugmentConfig:
     blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the output
     flip_p: float = 0.5
     text_p: float = 1.0  # share of captions that get one of synonym replacement, swap, deletion
+    text_view_p: float = 1.0  # the same of the second caption of methods that contrast two
     wordnet: str = ""  # folder of WordNet's index and data files; empty: the usual places
 
     def __post_init__(self):
-        for key in ("jitter_p", "grayscale_p", "blur_p", "flip_p", "text_p"):
+        for key in ("jitter_p", "grayscale_p", "blur_p", "flip_p", "text_p", "text_view_p"):
             require(0 <= getattr(self, key) <= 1, f"data.augment.{key}", getattr(self, key), "use 0 to 1")
         low, high = self.crop_scale
         require(0 < low <= high <= 1, "data.augment.crop_scale", self.crop_scale, "use 0 < low <= high <= 1")

@@ -68,6 +68,8 @@ class TrainData:
         self._rank, self._world_size = rank, world_size
         self._transform = TrainTransform(layout.image_size, config.augment)
         self._augment_text = TextAugment(config.augment.text_p, config.augment.wordnet)
+        further = self._views("text")[1:]
+        self._augment_view = TextAugment(config.augment.text_view_p, config.augment.wordnet) if further else None
         self._bad = set()
         self._seen = 0
         self._lock = threading.Lock()
@@ -181,7 +183,7 @@ class TrainData:
                     if view.isdigit():
                         further = np.random.default_rng([self._seed, epoch, sample, int(view), kind == "text"])
                         if kind == "text":
-                            captions[name] = self._augment_text(pair.caption, further)
+                            captions[name] = self._augment_view(pair.caption, further)
                         else:
                             pixels[name] = self._transform.pixels(pair.image, further)
             except BadRecord as error:

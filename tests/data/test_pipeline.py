@@ -1,5 +1,6 @@
 """Training batches: counting, determinism, resumption, bad records, and a clean end whatever happens."""
 
+import dataclasses
 import threading
 import time
 
@@ -8,6 +9,7 @@ import pytest
 
 from lightclip_ms.config.schema import AugmentConfig, DataConfig
 from lightclip_ms.data import Tokenizer
+from lightclip_ms.data.batch import LIGHTCLIP_PARTS
 from lightclip_ms.data.pipeline import TrainData
 from tests.data.data_files import encode, make_layout, picture, write_table, write_tar
 
@@ -116,6 +118,27 @@ def test_without_augmentation_the_picture_and_caption_come_through(shards):
         assert TOKENIZER.decode(found["text"]) == caption(sample)
         thumbnail = picture(sample)[::15, ::20].astype(float).mean((0, 1))
         assert np.abs(found["image"].mean((0, 1)) - thumbnail).max() < 25
+
+
+def test_further_views_have_seeds_of_their_own_and_leave_the_first_as_it_was(shards):
+    augment = AugmentConfig(text_p=0.0)  # of the first captions
+    plain = by_sample(make(shards, augment=augment).epoch(0))
+    layout = make_layout(32, 4, TOKENIZER, (*LIGHTCLIP_PARTS, "image_2", "image_3", "text_2"))
+
+    def views(workers, epoch=0, **changes):
+        config = DataConfig(shards, workers=workers, shuffle_window=2, augment=dataclasses.replace(augment, **changes))
+        return by_sample(TrainData(config, TOKENIZER, layout).epoch(epoch))
+
+    first, again, later, kept = views(1), views(3), views(1, epoch=1), views(1, text_view_p=0.0)
+    changed = 0
+    for sample, found in first.items():
+        assert_same(found, again[sample])
+        assert_same({name: found[name] for name in plain[sample]}, plain[sample])
+        pictures = [found[name] for name in ("image", "image_2", "image_3")] + [later[sample]["image_2"]]
+        assert len({each.tobytes() for each in pictures}) == 4
+        changed += not np.array_equal(found["text_2"], found["text"])
+        np.testing.assert_array_equal(kept[sample]["text_2"], found["text"])
+    assert changed > 25  # random deletion may delete nothing
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])

@@ -102,10 +102,12 @@ def test_two_cards_train_the_weights_of_one_card_with_the_whole_batch(results, p
 
 
 def test_the_terms_of_other_methods_are_exact_over_ranks(results):
-    """Gathered tokens and views, and the norms in heads, which see the batch of all ranks."""
+    """Gathered tokens and views, the queue of neighbours, and the norms in heads, which see the batch of all ranks."""
     alone, workers = results
     names = [name for name in alone if name.startswith("methods/parameters")]
     assert any("moving_variance" in name for name in names) and any("siglip.bias" in name for name in names)
+    queue = "methods/parameters/neighbour.queue.rows"
+    np.testing.assert_array_equal(workers[0][queue], workers[1][queue])
     for worker in workers:
         np.testing.assert_allclose(worker["methods/metrics"], alone["methods/metrics"], rtol=1e-4, atol=1e-5)
         for name in names:

@@ -3,13 +3,18 @@
 import os
 import subprocess
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
 from mindspore import Tensor
 
 from lightclip_ms import losses
+from lightclip_ms.config.file import load_config
+from lightclip_ms.config.loss import active
+from lightclip_ms.config.methods import METHODS
 from lightclip_ms.config.schema import LossConfig
+from lightclip_ms.data.batch import PARTS
 from lightclip_ms.model import factory
 from lightclip_ms.train.objective import ordered_parts
 from lightclip_ms.train.schedule import label_phase
@@ -28,11 +33,11 @@ def test_the_step_with_all_terms():
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout[-5000:] + done.stderr[-1000:]
+    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout[-5000:] + done.stderr[-1000:]
 
 
 def test_only_the_views_that_a_term_needs_are_prepared():
-    assert ordered_parts(METHODS_LOSS)[-2:] == ("image_2", "image_3")
+    assert ordered_parts(METHODS_LOSS)[-3:] == ("image_2", "image_3", "text_2")
     clip = LossConfig(token_weight=0.0, mlm_weight=0.0)
     assert ordered_parts(clip) == ("image", "text")
 
@@ -78,3 +83,36 @@ def test_many_to_one_alignment_in_the_term_is_the_pure_function():
 def test_labels_may_stay_as_they_are(labels, phases):
     assert [label_phase(LossConfig(labels=labels), epoch, 3) for epoch in range(3)] == phases
     assert label_phase(LossConfig(labels="importance"), 0, 3) == 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_built(method):
+    loss = load_config("demo", [f"method={method}", "loss.simclr_hidden=8", "loss.queue_size=8"]).loss
+    terms = make_terms(factory.create_model(MODEL), loss)
+    assert [term.name for term in terms] == active(loss)
+    assert {part for term in terms for part in term.parts} <= set(ordered_parts(loss)) <= set(PARTS)
+    assert all(term.weight > 0 for term in terms)
+
+
+def test_every_switch_of_lightclip_can_be_built():
+    model = factory.create_model(MODEL)
+    subsets = [chosen for count in range(1, 5) for chosen in combinations((1, 2, 3, 4), count)]
+    assert len(subsets) == 15
+    for stages in subsets:
+        (term,) = make_terms(model, LossConfig(fused_stages=stages))[2:]
+        attended = {name.split(".")[0] for name, _ in term.heads.parameters_and_names() if "attention" in name}
+        assert attended == {f"attention{stage}" for stage in stages}
+    built = [
+        make_terms(
+            model, LossConfig(labels=labels, token_weight=token, matching=matching, mlm_weight=mlm, mlm_heads=heads)
+        )
+        for labels in ("hard", "smoothed", "importance", "progressive")
+        for token, matching in ((0.0, "bipartite"), (0.1, "bipartite"), (0.1, "best_patch"))
+        for mlm, heads in ((0.0, "text"), (0.1, "text"), (0.1, "text+fused"))
+    ]
+    assert sorted({tuple(term.name for term in terms) for terms in built}) == [
+        ("instance",),
+        ("instance", "mlm"),
+        ("instance", "token"),
+        ("instance", "token", "mlm"),
+    ]

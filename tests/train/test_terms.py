@@ -31,7 +31,9 @@ def test_a_key_belongs_to_one_term(monkeypatch):
 
 
 def test_without_a_term_that_trains_embeddings_there_is_nothing_to_train():
-    with pytest.raises(ValueError, match="loss.instance_weight or loss.siglip_weight must be above 0"):
+    with pytest.raises(
+        ValueError, match="loss.instance_weight or loss.siglip_weight or loss.multi_view_weight must be above 0"
+    ):
         LossConfig(instance_weight=0.0)
 
 

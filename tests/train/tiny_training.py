@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from lightclip_ms.config.schema import LossConfig, ModelConfig, TrainConfig
-from lightclip_ms.data.batch import LIGHTCLIP_PARTS
+from lightclip_ms.data.batch import CAPTIONS, LIGHTCLIP_PARTS, PARTS
 from lightclip_ms.data.batch import step_inputs as batch_inputs
 from lightclip_ms.data.packing import pack_groups
 from lightclip_ms.model import factory
@@ -20,6 +20,8 @@ from lightclip_ms.train.update import UPDATE_METRICS
 
 PAIRS = 8  # of all cards together
 STEPS = 5
+VIEWS_PARTS = (*LIGHTCLIP_PARTS, "image_2", "image_3", "text_2")
+QUEUE = 11  # empty before the first step, 8 of 11 filled before the second, full and wrapped around before the third
 MODEL = ModelConfig(  # without batch norm: its statistics would be those of one card
     image_encoder="swin_nano",
     image_size=64,
@@ -46,6 +48,12 @@ METHODS_LOSS = LossConfig(  # all terms of other methods, and LightCLIP's own in
     simclr_weight=0.2,
     simclr_hidden=12,
     simclr_width=6,
+    simsiam_weight=0.2,
+    simsiam_width=8,
+    simsiam_hidden=4,
+    multi_view_weight=0.2,
+    neighbour_weight=0.2,
+    queue_size=QUEUE,
 )
 # Adam divides by the root of the second moment: with a tiny eps it would turn rounding errors of gradients that are
 # zero in exact arithmetic (key biases) into whole steps.
@@ -82,23 +90,43 @@ def step_inputs(seed: int = 0, phase: int = 0, lr: float = TRAIN.lr, stop: float
 def packed_inputs(seed: int = 0, rows: int = 6, groups: int = 1, pairs: slice = slice(None), phase: int = 0):
     """`step_inputs` with packed captions."""
     batch = {name: array[pairs] for name, array in zip(LIGHTCLIP_PARTS, make_batch(seed))}
-    captions = [batch[name] for name in ("text", "masked_text")]
-    batch |= pack_groups(captions, MODEL.vocab_size - 1, rows, groups)
-    arrays = tuple(Tensor(batch[name]) for name in batch_inputs(LIGHTCLIP_PARTS, True))
-    return Tensor(phase, ms.int32), Tensor(TRAIN.lr, ms.float32), Tensor(0.0, ms.float32), *arrays
+    return *step_inputs(phase=phase)[:3], *_packed(batch, rows, groups)
+
+
+def packed_views_inputs(seed: int = 0, rows: int = 18, groups: int = 1):
+    """`views_inputs` with packed captions."""
+    return *step_inputs()[:3], *_packed(make_views_batch(seed), rows, groups)
+
+
+def _packed(batch: dict[str, np.ndarray], rows: int, groups: int) -> tuple[Tensor, ...]:
+    captions = [batch[name] for name in CAPTIONS if name in batch]
+    parts = tuple(name for name in PARTS if name in batch)
+    batch = batch | pack_groups(captions, MODEL.vocab_size - 1, rows, groups)
+    return tuple(Tensor(batch[name]) for name in batch_inputs(parts, True))
 
 
 def views_inputs(seed: int = 0, rows: slice = slice(None)):
-    """`step_inputs` with two further views of each picture, as `METHODS_LOSS` needs them."""
-    views = np.random.default_rng(seed + 100).integers(0, 256, (2, PAIRS, MODEL.image_size, MODEL.image_size, 3))
-    return *step_inputs(seed, rows=rows), *(Tensor(view[rows].astype(np.uint8)) for view in views)
+    """`step_inputs` with two further views of each picture and one of each caption, as `METHODS_LOSS` needs them."""
+    batch = make_views_batch(seed)
+    scalars = step_inputs(seed, rows=rows)[:3]
+    return *scalars, *(Tensor(batch[name][rows]) for name in VIEWS_PARTS)
+
+
+def make_views_batch(seed: int) -> dict[str, np.ndarray]:
+    """`make_batch` by name, and further views: other pictures, and captions of which one has another word."""
+    batch = dict(zip(LIGHTCLIP_PARTS, make_batch(seed)))
+    rng = np.random.default_rng(seed + 100)
+    views = rng.integers(0, 256, (2, *batch["image"].shape)).astype(np.uint8)
+    text = batch["text"].copy()
+    text[0, 3] = rng.integers(0, MODEL.vocab_size - 2)
+    return {**batch, "image_2": views[0], "image_3": views[1], "text_2": text}
 
 
 def run_methods(rank: int, world_size: int) -> dict[str, np.ndarray]:
-    """Two steps with `METHODS_LOSS`: metrics and parameters, `methods/...`."""
+    """Three steps with `METHODS_LOSS`: metrics and parameters, `methods/...`."""
     step = build_step(rank, world_size, METHODS_LOSS)
     share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
-    metrics = np.stack([step(*views_inputs(seed, share)).asnumpy() for seed in range(2)])
+    metrics = np.stack([step(*views_inputs(seed, share)).asnumpy() for seed in range(3)])
     return {"methods/metrics": metrics, **cell_arrays(step.objective, "methods/parameters")}
 
 

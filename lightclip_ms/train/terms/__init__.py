@@ -7,7 +7,7 @@ of that name holds the Cell that computes it. The order here is the order of the
 from itertools import combinations
 
 from lightclip_ms.config.checks import require
-from lightclip_ms.config.loss import Key, declare, one_of, positive, share
+from lightclip_ms.config.loss import Key, count, declare, one_of, positive, share
 
 
 def _phases_in_order(loss) -> None:
@@ -57,6 +57,9 @@ declare(
     "simclr",
     weight=0.0,
     simclr_temperature=positive(0.1),
-    simclr_hidden=Key(4096, lambda value: value >= 1, "use at least 1"),
-    simclr_width=Key(256, lambda value: value >= 1, "use at least 1"),
+    simclr_hidden=count(4096),
+    simclr_width=count(256),
 )
+declare("simsiam", weight=0.0, simsiam_width=count(1024), simsiam_hidden=count(512))
+declare("multi_view", weight=0.0, trains_embeddings=True)
+declare("neighbour", weight=0.0, queue_size=count(65536))

@@ -30,3 +30,20 @@ def projection_head(inputs: int, hidden: int, width: int) -> nn.SequentialCell:
             dense(hidden, width, hidden**-0.5),
         ]
     )
+
+
+def simsiam_projection_head(inputs: int, width: int) -> nn.SequentialCell:
+    """SimSiam's three layers as DeCLIP has them, with batch norm after the last one too: [N, inputs] -> [N, width]."""
+    return nn.SequentialCell([projection_head(inputs, width, width), RowNorm(width)])
+
+
+def prediction_head(width: int, hidden: int) -> nn.SequentialCell:
+    """SimSiam's bottleneck of two layers with batch norm between them: [N, width] -> [N, width]."""
+    return nn.SequentialCell(
+        [
+            dense(width, hidden, width**-0.5),
+            RowNorm(hidden),
+            nn.ReLU(),
+            dense(hidden, width, hidden**-0.5),
+        ]
+    )
