@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from lightclip_ms.ablation.grid import Cell, Grid
-from lightclip_ms.config.file import load_config, to_dict
+from lightclip_ms.config.file import from_dict, load_config, to_dict
+from lightclip_ms.config.schema import Config
 from lightclip_ms.runtime.files import write_json
 
 RESULT = "cell.json"
@@ -36,7 +37,7 @@ def read_results(grid: Grid, out: str) -> dict[str, dict]:
         path = Path(out, cell.folder, RESULT)
         if path.is_file():
             result = _read(path)
-            if result["made_of"] != _made_of(grid, cell):
+            if _completed(result["made_of"]) != _made_of(grid, cell):
                 raise ValueError(f"{path}: made with other settings; use another --out, or remove that run folder")
             results[cell.folder] = result
     return results
@@ -131,11 +132,24 @@ class Runner:
 
 def _made_of(grid: Grid, cell: Cell) -> dict:
     """What decides a cell's result: its whole configuration without what may differ between machines, and its test."""
-    config = to_dict(load_config(grid.config, cell.overrides))
+    config = _deciding(load_config(grid.config, cell.overrides))
+    return {"config": config, "test": grid.test, "test_kind": grid.test_kind}
+
+
+def _completed(made_of: dict) -> dict:
+    """`made_of` of an earlier version with the defaults of the keys that it did not have yet."""
+    try:
+        return {**made_of, "config": _deciding(from_dict(made_of["config"]))}
+    except ValueError:
+        return made_of  # with a key that is gone, it is of another grid
+
+
+def _deciding(config: Config) -> dict:
+    config = to_dict(config)
     for key in ("output_dir", "device", "resume"):
         del config[key]
     del config["data"]["workers"]
-    return {"config": config, "test": grid.test, "test_kind": grid.test_kind}
+    return config
 
 
 def _read(path: Path) -> dict:

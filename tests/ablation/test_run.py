@@ -82,6 +82,21 @@ def test_a_grid_runs_cell_after_cell_and_again_runs_nothing(tmp_path, calls, sta
     assert code == 2 and "made with other settings" in printed.err and not calls
 
 
+def test_cells_of_a_version_with_fewer_keys_stay(tmp_path, calls, start):
+    grid, out = write(tmp_path), tmp_path / "out"
+    start(grid, "--out", out)
+    for path in out.glob("*/cell.json"):
+        cell = json.loads(path.read_text())
+        del cell["made_of"]["config"]["loss"]["queue_size"]
+        path.write_text(json.dumps(cell))
+    calls.clear()
+    assert start(grid, "--out", out)[0] == 0 and not calls
+    cell["made_of"]["config"]["loss"]["of_long_ago"] = 1
+    path.write_text(json.dumps(cell))
+    code, printed = start(grid, "--out", out)
+    assert code == 2 and "made with other settings" in printed.err and not calls
+
+
 def test_a_failure_keeps_what_is_finished_and_the_same_command_continues(tmp_path, calls, start):
     grid, out = write(tmp_path), tmp_path / "out"
     calls.fail = "CLIP_B_seed0"
