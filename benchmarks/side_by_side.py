@@ -7,10 +7,23 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from benchmarks.pil_pipeline import shift_hue
 from lightclip_ms.data.decode import EncodedImage
-from lightclip_ms.data.image_augment import Augmentation, augment, draw_augmentation
+from lightclip_ms.data.image_augment import Augmentation, Jitter, augment, draw_augmentation
 
 _COLUMNS = 6
 _GAP = 4
+
+
+def recolour_with_pillow(pixels: np.ndarray, jitter: Jitter) -> np.ndarray:
+    """Colour jitter as torchvision applies it to a Pillow picture, uint8 [H, W, 3]."""
+    image = Image.fromarray(pixels)
+    for operation in jitter.order:
+        image = (
+            lambda i: ImageEnhance.Brightness(i).enhance(jitter.brightness),
+            lambda i: ImageEnhance.Contrast(i).enhance(jitter.contrast),
+            lambda i: ImageEnhance.Color(i).enhance(jitter.saturation),
+            lambda i: shift_hue(i, jitter.hue),
+        )[operation](image)
+    return np.asarray(image)
 
 
 def augment_with_pillow(data: bytes, parameters: Augmentation, size: int) -> np.ndarray:
@@ -18,14 +31,8 @@ def augment_with_pillow(data: bytes, parameters: Augmentation, size: int) -> np.
     top, left, height, width = parameters.crop
     image = Image.open(io.BytesIO(data)).convert("RGB").crop((left, top, left + width, top + height))
     image = image.resize((size, size), Image.BILINEAR)
-    jitter = parameters.jitter
-    for operation in jitter.order if jitter else ():
-        image = (
-            lambda i: ImageEnhance.Brightness(i).enhance(jitter.brightness),
-            lambda i: ImageEnhance.Contrast(i).enhance(jitter.contrast),
-            lambda i: ImageEnhance.Color(i).enhance(jitter.saturation),
-            lambda i: shift_hue(i, jitter.hue),
-        )[operation](image)
+    if parameters.jitter:
+        image = Image.fromarray(recolour_with_pillow(np.asarray(image), parameters.jitter))
     if parameters.grayscale:
         image = image.convert("L").convert("RGB")
     if parameters.sigma:

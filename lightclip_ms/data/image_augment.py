@@ -1,9 +1,7 @@
 """MoCo v2's augmentation: random numbers become parameters (`draw_*`), parameters become pixels (`augment`).
 
-Both halves are pure. Brightness, contrast, saturation, hue and grayscale are all linear in the colours, so whatever of
-them is drawn is multiplied into one 3x4 matrix that touches each pixel once. Two differences to a chain of Pillow
-operations follow: values are clipped once, at the end, and hue turns colours around the grey axis instead of moving
-HSV's angle.
+Both halves are pure. The colour operations are torchvision's on uint8: each clips and drops fractions, as Pillow does,
+and hue moves HSV's angle.
 """
 
 import math
@@ -15,10 +13,12 @@ import numpy as np
 from lightclip_ms.data.decode import EncodedImage
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-_IDENTITY = np.eye(3, 4)
 _CROP_ATTEMPTS = 10
 _LARGE = 1 << 22  # pixels of a crop; averaging larger ones first bounds the time of the blur
 _MEAN_ROWS = 4  # every fourth row tells the mean that contrast turns around closely enough
+_FRACTION = 0.498  # taken off before rounding to drop fractions; of whole numbers nothing is lost
+_OFFSET = np.full((3, 1), -_FRACTION)
+_NEARLY_DIAGONAL = np.eye(3) + 1e-6  # for a diagonal matrix OpenCV has slower code
 
 
 class Crop(NamedTuple):
@@ -94,36 +94,6 @@ def draw_augmentation(rng: np.random.Generator, height: int, width: int, config)
     )
 
 
-def colour_matrix(jitter: Jitter | None, grayscale: bool, mean) -> np.ndarray:
-    """The colour operations in their order as one affine map [3, 4] of (r, g, b, 1); `mean` is the picture's [3]."""
-    matrix = _IDENTITY
-    for operation in jitter.order if jitter else ():
-        if operation == 0:
-            matrix = jitter.brightness * matrix
-        elif operation == 1:
-            grey = _LUMA @ (matrix[:, :3] @ mean + matrix[:, 3])
-            matrix = jitter.contrast * matrix
-            matrix[:, 3] += (1 - jitter.contrast) * grey
-        elif operation == 2:
-            matrix = jitter.saturation * matrix + (1 - jitter.saturation) * (_LUMA @ matrix)
-        else:
-            matrix = _hue_rotation(jitter.hue) @ matrix
-    return np.tile(_LUMA @ matrix, (3, 1)) if grayscale else matrix
-
-
-def _hue_rotation(turn: float) -> np.ndarray:
-    """Rotation of the colour cube around the grey axis, [3, 3]; a third of a turn takes red to green."""
-    cosine, sine = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn) / math.sqrt(3)
-    rest = (1 - cosine) / 3
-    return np.array(
-        [
-            [cosine + rest, rest - sine, rest + sine],
-            [rest + sine, cosine + rest, rest - sine],
-            [rest - sine, rest + sine, cosine + rest],
-        ]
-    )
-
-
 def resize_crop(pixels: np.ndarray, crop: Crop, size: int) -> np.ndarray:
     """Part of uint8 [H, W, 3] as [size, size, 3]: bilinear, after a small blur where it shrinks.
 
@@ -166,7 +136,55 @@ def augment_pixels(pixels: np.ndarray, parameters: Augmentation, size: int) -> n
 
 def recolour(pixels: np.ndarray, jitter: Jitter | None, grayscale: bool) -> np.ndarray:
     """Colour jitter and grayscale on uint8 [H, W, 3]."""
-    return cv2.transform(pixels, colour_matrix(jitter, grayscale, np.array(cv2.mean(pixels[::_MEAN_ROWS])[:3])))
+    factors = jitter[1:] if jitter else ()
+    for operation in jitter.order if jitter else ():
+        if factors[operation] != _NEUTRAL[operation]:
+            pixels = _OPERATIONS[operation](pixels, factors[operation])
+    return cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) if grayscale else pixels
+
+
+def _brightness(pixels: np.ndarray, factor: float) -> np.ndarray:
+    return cv2.convertScaleAbs(pixels, alpha=factor, beta=-_FRACTION)  # below 0 are only fractions
+
+
+def _contrast(pixels: np.ndarray, factor: float) -> np.ndarray:
+    grey = round(_LUMA @ cv2.mean(pixels[::_MEAN_ROWS])[:3])
+    return cv2.transform(
+        pixels, np.hstack([factor * _NEARLY_DIAGONAL, np.full((3, 1), (1 - factor) * grey - _FRACTION)])
+    )
+
+
+def _saturation(pixels: np.ndarray, factor: float) -> np.ndarray:
+    return cv2.transform(pixels, np.hstack([factor * np.eye(3) + (1 - factor) * _LUMA, _OFFSET]))
+
+
+def shift_hue(pixels: np.ndarray, turn: float) -> np.ndarray:
+    """HSV's angle moved by `turn` full circles, value and saturation kept: uint8 [H, W, 3].
+
+    Around the circle a channel stays at the pixel's highest value for a third, at its lowest for another, and changes
+    linearly between them. So the channel that it follows tells how far away its next change is, without angles or
+    divisions. One pass moves by at most a twelfth of the circle.
+    """
+    steps = math.ceil(12 * abs(turn))
+    for _ in range(steps):
+        channels = cv2.split(pixels)
+        high = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+        low = cv2.min(cv2.min(channels[0], channels[1]), channels[2])
+        reach = cv2.convertScaleAbs(cv2.subtract(high, low), alpha=6 * abs(turn) / steps)
+        rises_below, falls_above = cv2.add(low, reach), cv2.subtract(high, reach)
+        shifted = []
+        for number, channel in enumerate(channels):
+            leader = channels[(number + (1 if turn > 0 else 2)) % 3]
+            # Differences below 0 become 0.
+            moved = cv2.add(channel, cv2.subtract(rises_below, leader))
+            moved = cv2.subtract(moved, cv2.subtract(leader, falls_above))
+            shifted.append(cv2.min(cv2.max(moved, low), high))
+        pixels = cv2.merge(shifted)
+    return pixels
+
+
+_OPERATIONS = (_brightness, _contrast, _saturation, shift_hue)  # as the numbers of `Jitter.order`
+_NEUTRAL = (1.0, 1.0, 1.0, 0.0)
 
 
 def blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
