@@ -1,4 +1,4 @@
-"""What `scripts/bench_data.py` measures: our pipeline and its stages on photographs made here, and resuming."""
+"""What `scripts/bench_data.py` measures on photographs made here: our pipeline, its stages, its scaling, resuming."""
 
 import io
 import random
@@ -9,12 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 from PIL import Image
 
 from benchmarks.photos import make_caption, make_photo
 from benchmarks.pil_pipeline import augment
+from benchmarks.python_lock import one_core_spared, seconds_locked
 from lightclip_ms.config.schema import AugmentConfig, DataConfig
-from lightclip_ms.data import Tokenizer, mask_tokens
+from lightclip_ms.data import Tokenizer, crew, mask_tokens
 from lightclip_ms.data.batch import BatchLayout
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.image_augment import blur, draw_augmentation, recolour, resize_crop
@@ -22,6 +24,7 @@ from lightclip_ms.data.masking import num_slots
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.text_augment import TextAugment
+from lightclip_ms.data.workers import start_worker
 
 PHOTOS, COPIES = 400, 5
 SIZE, CONTEXT_LENGTH, BATCH, CHUNK = 224, 77, 64, 8  # CHUNK texts are tokenized at once, as in the pipeline
@@ -49,30 +52,79 @@ def _layout(batch_size: int) -> BatchLayout:
 
 
 class OurPipeline:
-    """`TrainData`, epoch after epoch."""
+    """`TrainData`, epoch after epoch; `kind` overrules what does the work: threads or processes."""
 
-    def __init__(self, path: str, workers: int):
+    def __init__(self, path: str, workers: int, kind: str = ""):
+        self.workers, self._kind = workers, kind
         self._data = TrainData(DataConfig(train=path, workers=workers), Tokenizer(), _layout(BATCH))
         self._epoch = 0
 
     def run(self) -> tuple[float, float]:
-        """Images a second of one epoch, from starting its threads to the last batch; CPU seconds an image."""
-        start, cpu = time.perf_counter(), time.process_time()
+        """Images a second of one epoch, from its start to the last batch; CPU seconds an image."""
+        start, cpu = time.perf_counter(), _cpu_seconds()
+        images = self._read()
+        return images / (time.perf_counter() - start), (_cpu_seconds() - cpu) / images
+
+    def _read(self) -> int:
+        usual = crew.MOST_THREADS
+        crew.MOST_THREADS = {"threads": self.workers, "processes": 0}.get(self._kind, usual)
         images = sum(len(batch["index"]) for batch in self._data.epoch(self._epoch))
+        crew.MOST_THREADS = usual
         self._epoch += 1
-        return images / (time.perf_counter() - start), (time.process_time() - cpu) / images
+        return images
+
+    def locked(self, core: int) -> float:
+        """Seconds an image for which this process's lock is held."""
+        images = []
+        return seconds_locked(lambda: images.append(self._read()), core) / images[0]
+
+
+def _cpu_seconds() -> float:
+    """Of this process and its worker processes."""
+    own = psutil.Process()
+    return sum(sum(process.cpu_times()[:2]) for process in (own, *own.children()))
+
+
+def worker_memory() -> list[float]:
+    """MB of each worker process that only it holds, which leaves out batches and the index."""
+    return [process.memory_full_info().uss / 1e6 for process in psutil.Process().children()]
+
+
+def print_scaling(path: str, cores: int) -> None:
+    """Images a second with 1, 2 and 4 threads and processes, lock held, and what `cores` of them could reach."""
+    print(f"{'workers':<13} {'images/s':>8} {'CPU ms':>7} {'locked ms':>10}   an image")
+    for kind in ("threads", "processes"):
+        for workers in (1, 2, 4):
+            ours = OurPipeline(path, workers, kind)
+            ours.run()
+            speed, cpu = max(ours.run() for _ in range(3))
+            print(f"{workers} {kind:<11} {speed:8.0f} {1e3 * cpu:7.2f}", end="", flush=True)
+            memory = worker_memory()
+            if workers == 2:
+                # The workers start on the cores that are left for them.
+                with one_core_spared() as core:
+                    pinned = OurPipeline(path, workers, kind)
+                    pinned.run()
+                    locked = statistics.median(pinned.locked(core) for _ in range(3))
+                print(f" {1e3 * locked:10.3f}", end="")
+                by_lock, by_cpu = 1 / max(locked, 1e-6), cores / cpu
+                limit = f"{min(by_lock, by_cpu):,.0f} images/s, {'lock' if by_lock < by_cpu else 'cores'}"
+                models = f"{kind} on {cores} cores: {limit} (lock {by_lock:,.0f}, cores {by_cpu:,.0f})"
+            print(f"   {max(memory):.0f} MB a worker" if memory else "")
+        print(f"model: {models}")
 
 
 def our_stages(path: str, samples: int) -> dict[str, float]:
-    """Milliseconds an image in each stage, one after the other in one thread."""
+    """Milliseconds of CPU an image in each stage, one after the other in one thread."""
+    start_worker()
     source, config = open_pairs(path), AugmentConfig()
     tokenizer, augment_text = Tokenizer(), TextAugment()
     seconds, texts = {}, []
     for index in range(samples):
-        marks = [("", time.perf_counter())]
+        marks = [("", time.thread_time())]
 
         def done(stage):
-            marks.append((stage, time.perf_counter()))
+            marks.append((stage, time.thread_time()))
 
         rng = np.random.default_rng([0, 0, index])
         pair = source.read(index)
@@ -104,6 +156,19 @@ def our_stages(path: str, samples: int) -> dict[str, float]:
         for (_, start), (stage, end) in zip(marks, marks[1:]):
             seconds[stage] = seconds.get(stage, 0) + end - start
     return {stage: 1e3 * total / samples for stage, total in seconds.items()}
+
+
+def decode_and_resize(path: str, samples: int) -> float:
+    """Milliseconds of CPU an image that the same decoder and resizing of the same crops take, without all else."""
+    source, config, seconds = open_pairs(path), AugmentConfig(), 0.0
+    for index in range(samples):
+        image = EncodedImage(source.read(index).image)
+        crop = draw_augmentation(np.random.default_rng([0, 0, index]), image.height, image.width, config).crop
+        start = time.thread_time()
+        pixels = image.draft(1)[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+        cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        seconds += time.thread_time() - start
+    return 1e3 * seconds / samples
 
 
 def pil_stages(path: str, samples: int) -> dict[str, float]:
@@ -150,6 +215,6 @@ def print_turns(turns: dict[str, list[tuple[float, float]]]) -> None:
 
 
 def print_stages(title: str, stages: dict[str, float]) -> None:
-    print(f"{title}: {sum(stages.values()):.2f} ms an image in one thread")
+    print(f"{title}: {sum(stages.values()):.2f} ms of CPU an image in one thread")
     for stage, milliseconds in stages.items():
         print(f"  {stage:<26} {milliseconds:6.3f}")

@@ -3,6 +3,7 @@
     python scripts/bench_data.py                                # 500x375 photographs made here, 2 workers
     python scripts/bench_data.py --workers 8 --photos 'small/*.tar' --rounds 5
     python scripts/bench_data.py --picture side_by_side.png     # no timing: what both make of the same random numbers
+    python scripts/bench_data.py --scaling                      # 1, 2 and 4 threads or processes; Python's lock
     python scripts/bench_data.py --resume                       # how long it takes to skip 90 % of 50,000 pictures
 
 Both sides give whole batches: pictures (uint8), augmented and masked texts. They take turns, so that what else runs on
@@ -22,9 +23,11 @@ from benchmarks.data_pipeline import (
     PHOTOS,
     SIZE,
     OurPipeline,
+    decode_and_resize,
     our_stages,
     pil_stages,
     print_resume,
+    print_scaling,
     print_stages,
     print_turns,
     write_photos,
@@ -42,6 +45,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="epochs of 2,000 photographs a side reads")
     parser.add_argument("--photos", default="", metavar="SHARDS", help="small photographs to enlarge, with captions")
+    parser.add_argument("--scaling", action="store_true", help="time threads and processes instead, without Pillow")
+    parser.add_argument("--cores", type=int, default=24, metavar="N", help="of --scaling's model (default %(default)s)")
     parser.add_argument("--resume", action="store_true", help="time resuming inside an epoch instead")
     parser.add_argument("--picture", metavar="PNG", help="draw the same augmentations by both sides, and time nothing")
     arguments = parser.parse_args()
@@ -57,12 +62,13 @@ def main() -> int:
             sheet.save(arguments.picture)
             print(f"{arguments.picture}: 24 augmentations by both, mean difference {difference:.1f} of 255")
             return 0
-        print(
-            f"{PHOTOS} photographs of 500x375, {size / 1000:.0f} kB on average; {arguments.workers} workers, "
-            f"batches of {BATCH}"
-        )
+        print(f"{PHOTOS} photographs of 500x375, {size / 1000:.0f} kB on average; batches of {BATCH}")
+        if arguments.scaling:
+            print_scaling(path, arguments.cores)
+            return 0
         ours = OurPipeline(path, arguments.workers)
         pillow = PilPipeline(path, SIZE, BATCH, arguments.workers, AugmentConfig())
+        print(f"{arguments.workers} workers")
         turns = {"lightclip_ms": [], "Pillow": []}
         for number in range(arguments.rounds + 1):
             for name, run in (("lightclip_ms", ours.run), ("Pillow", pillow.run)):
@@ -70,7 +76,10 @@ def main() -> int:
                 turns[name] += [turn] if number else []  # the first round starts workers and fills caches
         pillow.close()
         print_turns(turns)
-        print_stages("lightclip_ms", our_stages(path, 1000))
+        stages = our_stages(path, 1000)
+        print_stages("lightclip_ms", stages)
+        least, total = decode_and_resize(path, 1000), sum(stages.values())
+        print(f"  decoding and resizing alone {least:.2f} ms: the rest takes {100 * (total / least - 1):.0f} % of that")
         print_stages("Pillow", pil_stages(path, 300))
     return 0
 

@@ -1,27 +1,21 @@
 """Training batches: read, augment, tokenize and mask ahead of the network, in an order that is known beforehand."""
 
 import collections
+import contextlib
 import dataclasses
-import threading
 from collections.abc import Iterator
 
 import numpy as np
 
-from lightclip_ms.data.batch import CAPTIONS, INDEX, MASKING, PARTS, BatchLayout
-from lightclip_ms.data.masking import mask_tokens
+from lightclip_ms.data.batch import CAPTIONS, BatchLayout
+from lightclip_ms.data.crew import Crew, takes_processes
 from lightclip_ms.data.order import epoch_order, rank_batches, steps_per_epoch
 from lightclip_ms.data.packing import caption_lengths, pack_groups
 from lightclip_ms.data.pairs import open_pairs
-from lightclip_ms.data.reading import ReadFailed
+from lightclip_ms.data.samples import REPLACEMENTS, NoReplacement, Samples, Unusable
+from lightclip_ms.data.shared_object import SharedObject, attach
 from lightclip_ms.data.skipped import BadRecord
-from lightclip_ms.data.text_augment import TextAugment
-from lightclip_ms.data.threads import Threads
-from lightclip_ms.data.transforms import TrainTransform
-from lightclip_ms.data.workers import start_worker
 
-_PREFETCH = 2  # batches under way while the network has one
-_CHUNK = 8  # samples that one worker takes at a time
-_REPLACEMENTS = 32  # records tried in place of a bad one
 _EARLY = 10_000  # records before which a cluster of bad ones is no reason to stop yet
 
 
@@ -29,11 +23,10 @@ class TrainData:
     """A data set as training batches for one rank.
 
     Everything random about a sample comes from a generator seeded by (seed, epoch, sample), and the order of an epoch
-    from (seed, epoch): workers, ranks and resuming change nothing. Threads do the work, because decoding and the
-    pixel operations release Python's lock, as MindSpore does while a graph runs.
+    from (seed, epoch): workers, ranks and resuming change nothing. Threads or processes do the work (see `crew`).
 
-    A bad record is counted, and another one, drawn by a generator seeded with (seed, epoch, sample) too, takes its
-    place, so that batches keep their shape and ranks their step.
+    A bad record is counted, and another one takes its place (see `samples`), so that batches keep their shape and ranks
+    their step.
 
     Args:
         config: a `DataConfig`.
@@ -63,16 +56,13 @@ class TrainData:
         self._config = config
         self._tokenizer = tokenizer
         self._layout = layout
-        self._mask_ratio = mask_ratio
         self._seed = seed
         self._rank, self._world_size = rank, world_size
-        self._transform = TrainTransform(layout.image_size, config.augment)
-        self._augment_text = TextAugment(config.augment.text_p, config.augment.wordnet)
-        further = self._views("text")[1:]
-        self._augment_view = TextAugment(config.augment.text_view_p, config.augment.wordnet) if further else None
+        self._samples = Samples(self._source, tokenizer, config.augment, layout, mask_ratio, seed)
+        self._shared = None  # what processes get of it
+        self._idle = []  # crews of processes, from one epoch to the next
         self._bad = set()
         self._seen = 0
-        self._lock = threading.Lock()
         left_out = sum(self.skipped.values())
         if left_out > config.max_bad_fraction * (left_out + self.num_samples):
             raise self._too_many(f"{left_out} of {left_out + self.num_samples}")
@@ -103,18 +93,60 @@ class TrainData:
         """
         order = epoch_order(self._source.shard_sizes, self._seed, epoch, self._config.shuffle_window)
         batches = rank_batches(order, self._layout.batch_size, self._rank, self._world_size)[start_step:]
-        with Threads(self._config.workers, start_worker) as pool:
+        with self._crew() as crew:
             under_way = collections.deque()
-            for indices in batches[:_PREFETCH]:
-                under_way.append(self._start(pool, indices, epoch))
-            # The next batches are always under way: the network never waits for the first sample of one.
-            for step in range(len(batches)):
-                images, chunks = under_way.popleft()
-                parts = pool.results(chunks, self._config.train)
-                if step + _PREFETCH < len(batches):
-                    under_way.append(self._start(pool, batches[step + _PREFETCH], epoch))
-                batch = {**images, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
-                yield self._pack(batch) if self._layout.packed_rows else batch
+
+            def start(indices):
+                slot = crew.memory.take()
+                under_way.append((slot, crew.start(slot, indices, epoch)))
+
+            try:
+                for indices in batches[: crew.ahead]:
+                    start(indices)
+                # The next batches are always under way: the network never waits for the first sample of one.
+                for step in range(len(batches)):
+                    slot, chunks = under_way[0]
+                    self._count(len(batches[step]), crew.results(chunks, self._config.train))
+                    under_way.popleft()
+                    batch = crew.memory.hand_over(slot)
+                    if step + crew.ahead < len(batches):
+                        start(batches[step + crew.ahead])
+                    yield self._pack(batch) if self._layout.packed_rows else batch
+                    del batch  # or its memory could not be used for the batch after the next
+            except NoReplacement as error:
+                self._count(0, [error.found])
+                raise self._too_many(f"{REPLACEMENTS} in a row") from None
+            finally:
+                crew.drop([chunk for _, chunks in under_way for chunk in chunks])
+                for slot, _ in under_way:
+                    crew.memory.give_back(slot)
+
+    @contextlib.contextmanager
+    def _crew(self) -> Iterator[Crew]:
+        """Workers for an epoch; processes take seconds to start, so they stay for the next one."""
+        config = self._config
+        if not takes_processes(config.workers):
+            crew = Crew(self._samples, self._layout, config.workers)
+            try:
+                yield crew
+            finally:
+                crew.close()
+            return
+        if self._shared is None:
+            self._shared = SharedObject(self._samples)
+            # From here on this process too uses the index that all share.
+            report, self._samples = self._source.report, attach(self._shared.handle)
+            self._source = self._samples.source
+            self._source.report = report
+        crew = self._idle.pop() if self._idle else Crew(self._shared, self._layout, config.workers)
+        is_sound = True
+        try:
+            yield crew
+        except Exception:
+            is_sound = False
+            raise
+        finally:
+            self._idle.append(crew) if is_sound else crew.close()
 
     def pack_captions(self, rows: int) -> None:
         """From the next epoch on, batches come with packed captions in `rows` rows per group (`data.packing`)."""
@@ -136,85 +168,19 @@ class TrainData:
         captions = [batch[name] for name in CAPTIONS if name in layout.parts]
         return {**batch, **pack_groups(captions, self._tokenizer.eot_id, layout.packed_rows, layout.groups)}
 
-    def _start(self, pool: Threads, indices: np.ndarray, epoch: int):
-        """Pictures of a batch, still empty, and the futures of the chunks that fill them and return all the rest."""
-        images = {name: np.empty(self._layout.shape(name), PARTS[name].dtype) for name in self._views("image")}
-        chunks = [slice(start, start + _CHUNK) for start in range(0, len(indices), _CHUNK)]
-        return images, [
-            pool.submit(self._fill, {name: views[chunk] for name, views in images.items()}, indices[chunk], epoch)
-            for chunk in chunks
-        ]
-
-    def _views(self, kind: str) -> list[str]:
-        """The layout's parts of a kind, "image" or "text": the first view and further ones."""
-        return [name for name in self._layout.parts if name.split("_")[0] == kind]
-
-    def _fill(self, images: dict[str, np.ndarray], indices: np.ndarray, epoch: int) -> dict[str, np.ndarray]:
-        captions, generators, used = {name: [] for name in self._views("text")}, [], []
-        for row, index in enumerate(indices.tolist()):
-            sample, texts, pixels, generator = self._sample(index, epoch)
-            for name, views in images.items():
-                views[row] = pixels[name]
-            for name, texts_of_view in captions.items():
-                texts_of_view.append(texts[name])
-            generators.append(generator)
-            used.append(sample)
-        filled = {name: self._tokenizer(texts) for name, texts in captions.items()}
-        if set(MASKING) & set(self._layout.parts):
-            masked = mask_tokens(
-                filled["text"], generators, vocab_size=self._tokenizer.vocab_size, mask_ratio=self._mask_ratio
-            )
-            filled.update(zip(MASKING, masked))
-        return {**filled, INDEX: np.array(used, np.int32)}
-
-    def _sample(self, index: int, epoch: int):
-        """(index, captions by view, pixels by view, generator) of a sample, or of the first good replacement."""
-        for sample in self._candidates(index, epoch):
-            if sample in self._bad:
-                continue
-            # The first view's generator also draws the masks, after everything else.
-            rng = np.random.default_rng([self._seed, epoch, sample])
-            try:
-                pair = self._source.read(sample)
-                captions = {"text": self._augment_text(pair.caption, rng)}
-                pixels = {"image": self._transform.pixels(pair.image, rng)}
-                for name in self._layout.parts:
-                    kind, _, view = name.partition("_")
-                    if view.isdigit():
-                        further = np.random.default_rng([self._seed, epoch, sample, int(view), kind == "text"])
-                        if kind == "text":
-                            captions[name] = self._augment_view(pair.caption, further)
-                        else:
-                            pixels[name] = self._transform.pixels(pair.image, further)
-            except BadRecord as error:
-                self._leave_out(sample, error)
-            except OSError:
-                raise
-            except MemoryError:
-                raise ReadFailed(f"{self.key(sample)}: not enough memory to decode it") from None
-            except Exception as error:
-                raise RuntimeError(f"{self.key(sample)}: {type(error).__name__}: {error}") from error
-            else:
-                with self._lock:
-                    self._seen += 1
-                return sample, captions, pixels, rng
-        raise self._too_many(f"{_REPLACEMENTS} in a row")
-
-    def _candidates(self, index: int, epoch: int) -> Iterator[int]:
-        yield index
-        others = np.random.default_rng([self._seed, epoch, index, 1]).integers(0, self.num_samples, _REPLACEMENTS)
-        yield from others.tolist()
-
-    def _leave_out(self, sample: int, error: BadRecord) -> None:
-        with self._lock:
-            known = sample in self._bad
-            self._bad.add(sample)
-            self._seen += 1
-            allowed = self._config.max_bad_fraction * min(self.num_samples, max(self._seen, _EARLY))
-        if not known:
-            self._source.report.add(error.reason, self.key(sample), error.detail)
-        if len(self._bad) > allowed:
-            raise self._too_many(f"{len(self._bad)} of the first {self._seen}")
+    def _count(self, good: int, chunks: list[list[Unusable]]) -> None:
+        """Count the records of a batch and report the unusable ones among them, each once for all epochs."""
+        self._seen += good
+        for found in chunks:
+            for sample, reason, detail in found:
+                self._seen += 1
+                if sample in self._bad:
+                    continue
+                self._bad.add(sample)
+                self._source.report.add(reason, self.key(sample), detail)
+                allowed = self._config.max_bad_fraction * min(self.num_samples, max(self._seen, _EARLY))
+                if len(self._bad) > allowed:
+                    raise self._too_many(f"{len(self._bad)} of the first {self._seen}")
 
     def _too_many(self, found: str) -> ValueError:
         return ValueError(

@@ -38,6 +38,9 @@ class SkipReport:
         self._examples = collections.defaultdict(list)
         self._lock = threading.Lock()
 
+    def __reduce__(self):
+        return SkipReport, ()  # a copy in another process counts by itself
+
     def add(self, reason: str, name: str, detail: str = "") -> None:
         """Count one record `name`; the first three of a reason are logged."""
         self._count(self.counts, "skipped", reason, name, detail)

@@ -13,7 +13,6 @@ import numpy as np
 from lightclip_ms.data.reading import ReadFailed
 from lightclip_ms.data.skipped import BadRecord, SkipReport, printable
 from lightclip_ms.data.threads import Threads
-from lightclip_ms.data.workers import start_worker
 from lightclip_ms.eval.ranks import Ranks
 
 _PREFETCHED = 3  # batches decoded ahead of the network
@@ -85,7 +84,7 @@ class Embedder:
             except MemoryError:
                 raise ReadFailed(f"{images.key(index)}: not enough memory to decode it") from None
 
-        with Threads(self._workers, start_worker) as pool:
+        with Threads(self._workers) as pool:
             batches = self._load_batches(pool, load, len(images))
             features, valid, per_second = self._run(batches, self.towers.encode_images, len(images), "images")
         if not valid.any():

@@ -1,4 +1,7 @@
-"""Training batches: counting, determinism, resumption, bad records, and a clean end whatever happens."""
+"""Training batches: counting, determinism, resumption, bad records, and a clean end whatever happens.
+
+By threads, however many; `test_processes.py` compares processes with them.
+"""
 
 import dataclasses
 import threading
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 from lightclip_ms.config.schema import AugmentConfig, DataConfig
-from lightclip_ms.data import Tokenizer
+from lightclip_ms.data import Tokenizer, crew
 from lightclip_ms.data.batch import LIGHTCLIP_PARTS
 from lightclip_ms.data.pipeline import TrainData
 from tests.data.data_files import encode, make_layout, picture, write_table, write_tar
@@ -43,6 +46,11 @@ def shards(tmp_path_factory):
 def no_wordnet(monkeypatch):
     """The same captions on every machine."""
     monkeypatch.setattr("lightclip_ms.data.text_augment.find_wordnet", lambda folder: None)
+
+
+@pytest.fixture(autouse=True)
+def only_threads(monkeypatch):
+    monkeypatch.setattr(crew, "MOST_THREADS", 1024)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,92 @@
+"""Memory for the batches under way, which worker processes fill and the training process uses where it is."""
+
+import collections
+import mmap
+import os
+import weakref
+
+import numpy as np
+
+from lightclip_ms.data.batch import INDEX, PARTS, BatchLayout
+
+CAN_BE_SHARED = hasattr(os, "memfd_create")
+KEPT = 2  # batches whose pictures stay where they are: the network has one while it takes the next
+_PICTURE_AXES = 4
+_ALIGNMENT = 4096  # bytes between slots; parts begin at multiples of 64
+
+
+class BatchMemory:
+    """Slots of one batch each, in memory without a name: the kernel frees it with its last process, however that ends.
+
+    It is no file of /dev/shm, whose size containers limit to 64 MB. Pages that are used again are also faster than
+    fresh ones for every batch.
+
+    Args:
+        layout: parts and sizes of a batch (`batch`).
+        slots: how many.
+        descriptor: memory of another process with the same layout and slots; None makes new one.
+
+    Raises:
+        OSError: the process may not have so much memory.
+    """
+
+    def __init__(self, layout: BatchLayout, slots: int, descriptor: int | None = None):
+        self._fields, end = [], 0
+        for name in (*layout.parts, INDEX):
+            dtype, shape = _dtype(name), (layout.batch_size,) if name == INDEX else layout.shape(name)
+            start, end = end, end + dtype.itemsize * int(np.prod(shape))
+            self._fields.append((name, dtype, shape, slice(start, end)))
+            end = -(-end // 64) * 64
+        self._size = -(-end // _ALIGNMENT) * _ALIGNMENT
+        if descriptor is None and CAN_BE_SHARED:
+            descriptor = os.memfd_create("lightclip_ms batches")
+            os.ftruncate(descriptor, slots * self._size)
+        self.descriptor, self.slots = descriptor, slots
+        if descriptor is not None:
+            weakref.finalize(self, os.close, descriptor)
+        self._map = mmap.mmap(-1 if descriptor is None else descriptor, slots * self._size)
+        self._free, self._taken = collections.deque(range(slots)), 0
+
+    def take(self) -> int:
+        """A slot that nobody uses. Raises IndexError if there is none."""
+        slot = self._free.popleft()
+        self._taken += 1
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        """A slot from `take` that is not handed over."""
+        self._taken -= 1
+        self._free.append(slot)
+
+    def rows(self, slot: int, start: int, count: int) -> dict[str, np.ndarray]:
+        """Rows of the batch in a slot, for whoever fills it."""
+        return {name: array[start : start + count] for name, array in self._arrays(self._bytes(slot)).items()}
+
+    def hand_over(self, slot: int) -> dict[str, np.ndarray]:
+        """The batch in a slot, which becomes free when its pictures, and all views of them, are gone.
+
+        All else is small and copied. So are the pictures if `KEPT` batches are still used: whoever keeps many gets them
+        all the same, and `KEPT` slots more than are filled at a time are enough.
+        """
+        flat, is_copied = self._bytes(slot), self.slots - self._taken - len(self._free) >= KEPT
+        batch = {
+            name: array.copy() if is_copied or array.ndim < _PICTURE_AXES else array
+            for name, array in self._arrays(flat).items()
+        }
+        self._taken -= 1
+        if is_copied:
+            self._free.append(slot)
+        else:
+            # NumPy makes `flat` the base of every view, so it lives as long as any of them.
+            weakref.finalize(flat, self._free.append, slot).atexit = False
+        return batch
+
+    def _bytes(self, slot: int) -> np.ndarray:
+        return np.frombuffer(self._map, np.uint8, self._size, slot * self._size)
+
+    def _arrays(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: flat[place].view(dtype).reshape(shape) for name, dtype, shape, place in self._fields}
+
+
+def _dtype(part: str) -> np.dtype:
+    return np.dtype(np.int32 if part == INDEX else PARTS[part].dtype)
