@@ -147,7 +147,7 @@ class DataConfig:
     csv_image_key: str = "filepath"
     csv_caption_key: str = "title"
     csv_separator: str = ""  # empty: a tab for .tsv, a comma otherwise
-    workers: int = 2
+    workers: int = 2  # that make the batches of a rank: 1 is a thread, more are processes
     shuffle_window: int = 8  # shards whose samples are mixed
     max_bad_fraction: float = 0.1  # a larger share of unreadable records stops the run
     augment: AugmentConfig = field(default_factory=AugmentConfig)
