@@ -15,11 +15,12 @@ import struct
 
 import numpy as np
 
-from lightclip_ms.data.cache import cached_arrays
+from lightclip_ms.data.cache import cached_tables
 from lightclip_ms.data.pair import Pair, clean_caption
 from lightclip_ms.data.reading import ReadFailed, read_span
 from lightclip_ms.data.skipped import BadRecord, SkipReport
 from lightclip_ms.data.tar_index import expand_shards
+from lightclip_ms.runtime.peers import Peers
 
 IMAGE, CAPTION, KEY = "image", "caption", "key"
 SCHEMA = {IMAGE: {"type": "bytes"}, CAPTION: {"type": "bytes"}, KEY: {"type": "string"}}
@@ -59,17 +60,22 @@ class MindRecordPairs:
 
     Args:
         pattern: see `tar_index.expand_shards`; a folder means its `*.mindrecord`.
+        peers: this process among the ranks that open the same files now; each reads its part of their indices.
 
     Raises:
         FileNotFoundError: a file or its index is missing. ValueError: no MindRecord, another schema, or no row.
     """
 
-    def __init__(self, pattern: str):
+    def __init__(self, pattern: str, peers: Peers = Peers()):
         self._paths = expand_shards(pattern, ".mindrecord")
         _refuse_missing_files(pattern)
         self.report = SkipReport()
         self._fields = [_blob_fields(path) for path in self._paths]
-        self._spans = [_load_spans(path) for path in self._paths]
+        indices = [_index(path) for path in self._paths]
+        found = cached_tables(
+            "mindrecord", list(zip(self._paths, indices)), lambda i: _spans(self._paths[i]), _CACHED_FROM, peers
+        )
+        self._spans = [table["spans"] for table in found]
         self.shard_sizes = np.array([len(spans) for spans in self._spans], np.int64)
         self._ends = np.cumsum(self.shard_sizes)
         if not len(self):
@@ -154,26 +160,25 @@ def _blob_fields(path: str) -> list[str]:
         raise ValueError(f"{path}: not a MindRecord file of format 3.0") from None
 
 
-def _load_spans(path: str) -> np.ndarray:
-    """Offset and size of each row's byte columns, int64 [rows, 2]."""
-
-    def build():
-        header = _header(path)
-        rows = _query(path, "SELECT PAGE_ID_BLOB, PAGE_OFFSET_BLOB, PAGE_OFFSET_BLOB_END FROM INDEXES ORDER BY ROW_ID")
-        try:
-            page, start, end = np.array(rows, np.int64).reshape(-1, 3).T
-            offset, size = header["header_size"] + page * header["page_size"] + start, end - start
-            if len(rows) and not (offset.min() >= 0 <= size.min() and size.max() <= _PAGE_SIZE):
-                raise ValueError("a row lies outside of its page")
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            raise ValueError(f"{path}.db: damaged index ({error}); prepare the data again") from None
-        return {"spans": np.stack([offset, size], axis=1)}
-
+def _index(path: str) -> str:
     index = f"{path}.db"
     if not os.path.isfile(index):
         raise FileNotFoundError(f"{index}: the index of {path} is missing; copy it along or prepare the data again")
-    large = os.path.getsize(path) >= _CACHED_FROM
-    return (cached_arrays("mindrecord", [path, index], build) if large else build())["spans"]
+    return index
+
+
+def _spans(path: str) -> dict[str, np.ndarray]:
+    """Offset and size of each row's byte columns, int64 [rows, 2]."""
+    header = _header(path)
+    rows = _query(path, "SELECT PAGE_ID_BLOB, PAGE_OFFSET_BLOB, PAGE_OFFSET_BLOB_END FROM INDEXES ORDER BY ROW_ID")
+    try:
+        page, start, end = np.array(rows, np.int64).reshape(-1, 3).T
+        offset, size = header["header_size"] + page * header["page_size"] + start, end - start
+        if len(rows) and not (offset.min() >= 0 <= size.min() and size.max() <= _PAGE_SIZE):
+            raise ValueError("a row lies outside of its page")
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{path}.db: damaged index ({error}); prepare the data again") from None
+    return {"spans": np.stack([offset, size], axis=1)}
 
 
 def _query(path: str, statement: str) -> list[tuple]:

@@ -9,20 +9,26 @@ import os
 
 import numpy as np
 
-from lightclip_ms.data.cache import cached_arrays
+from lightclip_ms.data.cache import cached_tables
 from lightclip_ms.data.mindrecord import MindRecordPairs
 from lightclip_ms.data.pair import IMAGE_EXTENSIONS, MAX_CAPTION_BYTES, Pair, clean_caption
 from lightclip_ms.data.reading import MAX_IMAGE_BYTES, ReadFailed, read_image, read_span
 from lightclip_ms.data.skipped import BadRecord, SkipReport
 from lightclip_ms.data.table import Table
 from lightclip_ms.data.tar_index import TarIndex
+from lightclip_ms.runtime.peers import Peers
 
 _TEXT = "txt"
 _CACHED_FROM = 16 << 20  # bytes; smaller tables are scanned faster than a cache entry is worth
 
 
 def open_pairs(
-    path: str, format: str = "auto", image_key: str = "filepath", caption_key: str = "title", separator: str = ""
+    path: str,
+    format: str = "auto",
+    image_key: str = "filepath",
+    caption_key: str = "title",
+    separator: str = "",
+    peers: Peers = Peers(),
 ):
     """Open a data set as a source of pairs.
 
@@ -30,6 +36,7 @@ def open_pairs(
         path: a table, or a pattern of shards (see `tar_index.expand_shards`).
         format: a name of `FORMATS`, or auto, which goes by the file's ending.
         image_key, caption_key, separator: columns and separator of a table (empty: a tab for .tsv, else a comma).
+        peers: this process among the ranks that open the same data set now, which share the work of indexing it.
 
     Raises:
         FileNotFoundError: nothing there. ValueError: nothing usable in it, or a format that cannot be guessed.
@@ -43,7 +50,7 @@ def open_pairs(
             raise ValueError(f"{path}: cannot tell the format from the name; set data.format to one of {known}")
     elif format not in FORMATS:
         raise ValueError(f"data.format: {format!r} is not possible: use auto, or one of {known}")
-    return FORMATS[format][0](path, image_key, caption_key, separator)
+    return FORMATS[format][0](path, image_key, caption_key, separator, peers)
 
 
 def _is_mindrecord(path: str) -> bool:
@@ -54,8 +61,8 @@ def _is_mindrecord(path: str) -> bool:
 class TarPairs:
     """Pairs of WebDataset shards: a picture (`IMAGE_EXTENSIONS`) and `.txt` under one key."""
 
-    def __init__(self, pattern: str):
-        self._index = TarIndex(pattern, {*IMAGE_EXTENSIONS, _TEXT})
+    def __init__(self, pattern: str, peers: Peers = Peers()):
+        self._index = TarIndex(pattern, {*IMAGE_EXTENSIONS, _TEXT}, peers)
         self.report = self._index.report
         shard_of = np.repeat(np.arange(len(self._index.shards)), self._index.shard_sizes)
         image, text = self._index.has(IMAGE_EXTENSIONS), self._index.has((_TEXT,))
@@ -105,13 +112,12 @@ class CsvPairs:
         FileNotFoundError: no such table. ValueError: as `Table`, or there is no row.
     """
 
-    def __init__(self, path: str, image_key: str, caption_key: str, separator: str = ""):
+    def __init__(self, path: str, image_key: str, caption_key: str, separator: str = "", peers: Peers = Peers()):
         self._path = path
         self._folder = os.path.dirname(os.path.abspath(path))
         self._table = Table(path, image_key, caption_key, separator)
-        large = os.path.getsize(path) >= _CACHED_FROM
         kind = "-".join(map(str, ("rows", ord(self._table.separator), *self._table.columns)))
-        rows = cached_arrays(kind, [path], self._scan) if large else self._scan()
+        rows = cached_tables(kind, [[path]], lambda _: self._scan(), _CACHED_FROM, peers)[0]
         self._starts = rows["starts"]
         self.report = SkipReport()
         self.report.add_array(rows["report"])
@@ -143,9 +149,12 @@ class CsvPairs:
         return Pair(read_image(os.path.join(self._folder, image)), caption)
 
 
-# name: (opens(path, image_key, caption_key, separator), recognises(path)); the first that recognises a path opens it
+# name: (opens(path, image_key, caption_key, separator, peers), recognises(path)); the first that recognises it opens it
 FORMATS = {
     "csv": (CsvPairs, lambda path: path.lower().endswith((".csv", ".tsv"))),
-    "mindrecord": (lambda path, *_: MindRecordPairs(path), _is_mindrecord),
-    "webdataset": (lambda path, *_: TarPairs(path), lambda path: path.lower().endswith(".tar") or os.path.isdir(path)),
+    "mindrecord": (lambda path, *others: MindRecordPairs(path, others[-1]), _is_mindrecord),
+    "webdataset": (
+        lambda path, *others: TarPairs(path, others[-1]),
+        lambda path: path.lower().endswith(".tar") or os.path.isdir(path),
+    ),
 }

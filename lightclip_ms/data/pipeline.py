@@ -15,6 +15,7 @@ from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.samples import REPLACEMENTS, NoReplacement, Samples, Unusable
 from lightclip_ms.data.shared_object import SharedObject, attach
 from lightclip_ms.data.skipped import BadRecord
+from lightclip_ms.runtime.peers import Peers
 
 _EARLY = 10_000  # records before which a cluster of bad ones is no reason to stop yet
 
@@ -33,6 +34,7 @@ class TrainData:
         tokenizer: a `Tokenizer`.
         layout: parts and sizes of a batch of this rank; only these parts are prepared.
         mask_ratio: share of a caption's tokens that is masked.
+        peers: the ranks that open the data set now and share the work; by default this one does it alone.
 
     Raises:
         FileNotFoundError, ValueError: nothing there, nothing usable, or not enough for one global batch.
@@ -47,9 +49,10 @@ class TrainData:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        peers: Peers = Peers(),
     ):
         self._source = open_pairs(
-            config.train, config.format, config.csv_image_key, config.csv_caption_key, config.csv_separator
+            config.train, config.format, config.csv_image_key, config.csv_caption_key, config.csv_separator, peers
         )
         self.num_samples = len(self._source)
         self.steps_per_epoch = steps_per_epoch(self.num_samples, layout.batch_size, world_size)
@@ -135,8 +138,7 @@ class TrainData:
         if self._shared is None:
             self._shared = SharedObject(self._samples)
             # From here on this process too uses the index that all share.
-            report, self._samples = self._source.report, attach(self._shared.handle)
-            self._source = self._samples.source
+            report, self._source, self._samples = self._source.report, attach(self._shared.handle).source, None
             self._source.report = report
         crew = self._idle.pop() if self._idle else Crew(self._shared, self._layout, config.workers)
         is_sound = True

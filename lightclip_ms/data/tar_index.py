@@ -1,18 +1,17 @@
 """Random access to WebDataset tar shards: one scan of the headers, then single reads at known offsets."""
 
-import functools
 import glob
 import os
-import random
 import re
 
 import numpy as np
 
-from lightclip_ms.data.cache import cached_arrays
+from lightclip_ms.data.cache import cached_tables
 from lightclip_ms.data.pair import IMAGE_EXTENSIONS
 from lightclip_ms.data.reading import read_span, require_regular
 from lightclip_ms.data.skipped import SkipReport
 from lightclip_ms.data.tar_members import tar_members
+from lightclip_ms.runtime.peers import Peers
 
 _CACHED_FROM = 16 << 20  # bytes; smaller shards are scanned faster than a cache entry is worth
 _COMPANIONS = ("txt", "json", "cls")  # what makes a picture of the same name a sample
@@ -63,19 +62,19 @@ class TarIndex:
     Args:
         pattern: see `expand_shards`.
         extensions: keep only these (lower case, what follows the first dot); None keeps all.
+        peers: this process among the ranks that open the same shards now; each scans its part of them.
 
     Raises:
         FileNotFoundError: a shard is missing. ValueError: a file is no tar, or no shard holds a sample.
     """
 
-    def __init__(self, pattern: str, extensions=None):
+    def __init__(self, pattern: str, extensions=None, peers: Peers = Peers()):
         self.shards = expand_shards(pattern)
         self.report = SkipReport()
-        tables = [None] * len(self.shards)
-        # Ranks that start together take the shards in different orders and find each other's work in the cache.
-        for shard in random.Random(os.getpid()).sample(range(len(self.shards)), len(self.shards)):
-            tables[shard] = self._load(self.shards[shard], extensions)
-
+        scanned = cached_tables(
+            "tar_index", [[path] for path in self.shards], lambda shard: _scan(self.shards[shard]), _CACHED_FROM, peers
+        )
+        tables = [_only(table, extensions) for table in scanned]
         for table in tables:
             self.report.add_array(table.pop("report"))
         self.shard_sizes = np.array([len(table["starts"]) - 1 for table in tables], np.int64)
@@ -84,18 +83,6 @@ class TarIndex:
             found = f": {self.report.summary()}" if self.report.counts else ""
             raise ValueError(f"{pattern}: {len(self.shards)} shard(s) without a single sample{found}")
         self._tables = tables
-
-    @staticmethod
-    def _load(path: str, extensions) -> dict:
-        scan = functools.partial(_scan, path)
-        table = cached_arrays("tar_index", [path], scan) if os.path.getsize(path) >= _CACHED_FROM else scan()
-        names = table["extensions"].tobytes().decode().split("\0")
-        table["extensions"] = names
-        if extensions is None:
-            return table
-        kept = np.isin(table["kinds"], [kind for kind, name in enumerate(names) if name in extensions])
-        starts = np.concatenate([[0], np.cumsum(kept)])[table["starts"]]
-        return table | {"kinds": table["kinds"][kept], "spans": table["spans"][kept], "starts": starts}
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -135,6 +122,17 @@ class TarIndex:
     def read(self, index: int, extension: str) -> bytes:
         """Content of one member. Raises KeyError if the sample has none, OSError if the shard has become shorter."""
         return read_span(*self.members(index)[extension])
+
+
+def _only(table: dict, extensions) -> dict:
+    """A shard's table with `extensions` as names, and without members of other ones."""
+    names = table["extensions"].tobytes().decode().split("\0")
+    table = table | {"extensions": names}
+    if extensions is None:
+        return table
+    kept = np.isin(table["kinds"], [kind for kind, name in enumerate(names) if name in extensions])
+    starts = np.concatenate([[0], np.cumsum(kept)])[table["starts"]]
+    return table | {"kinds": table["kinds"][kept], "spans": table["spans"][kept], "starts": starts}
 
 
 def _scan(path: str) -> dict:

@@ -17,6 +17,7 @@ from lightclip_ms.model.weights import cell_arrays, write_checkpoint
 from lightclip_ms.runtime import backend, folder_lock, lifeline, parallel, worker_logs
 from lightclip_ms.runtime.exits import STOPPED_PREFIX
 from lightclip_ms.runtime.share import share_from_first
+from lightclip_ms.runtime.together import run_together
 from lightclip_ms.train.accumulate import AccumulatedStep
 from lightclip_ms.train.evaluation import Evaluation
 from lightclip_ms.train.objective import Objective
@@ -58,14 +59,10 @@ class Trainer:
         model = config.model
         self.layout = make_layout(config, needed_parts(config.loss))
         tokenizer = Tokenizer(model.context_length, model.vocab_size)
-        self.data = TrainData(
-            config.data,
-            tokenizer,
-            self.layout,
-            config.loss.mask_ratio,
-            config.train.seed,
-            self.rank,
-            self.world_size,
+        seed, ranks = config.train.seed, (self.rank, self.world_size)
+        self.data = run_together(
+            lambda peers: TrainData(config.data, tokenizer, self.layout, config.loss.mask_ratio, seed, *ranks, peers),
+            *ranks,
         )
         self.total_steps = config.train.epochs * self.data.steps_per_epoch
         self.folder = RunFolder(config.output_dir, config, self.rank)
