@@ -150,6 +150,11 @@ class TrainData:
         finally:
             self._idle.append(crew) if is_sound else crew.close()
 
+    def close(self) -> None:
+        """End the processes that wait for the next epoch, as the end of the program or of this object does too."""
+        while self._idle:
+            self._idle.pop().close()
+
     def pack_captions(self, rows: int) -> None:
         """From the next epoch on, batches come with packed captions in `rows` rows per group (`data.packing`)."""
         self._layout = dataclasses.replace(self._layout, packed_rows=rows)
