@@ -42,10 +42,10 @@ def make_batch(
     return {**batch, **pack_groups(captions, vocab_size - 1, rows, 1)}
 
 
-def packed_rows(batch_size: int, context_length: int, lengths: str) -> int:
-    """R for a data set with these lengths."""
+def packed_rows(batch_size: int, context_length: int, lengths: str, copies: int = 2) -> int:
+    """R for a data set with these lengths, each caption in `copies` forms: clean, masked, ..."""
     sample = np.minimum(LENGTHS[lengths](np.random.default_rng(1), SAMPLED), context_length - 2) + 2
-    return choose_rows(sample, batch_size, 2, context_length)
+    return choose_rows(sample, batch_size, copies, context_length)
 
 
 def overflow_share(batch_size: int, context_length: int, lengths: str) -> float:

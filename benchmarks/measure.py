@@ -22,7 +22,7 @@ WARM_UP_CALLS, WARM_UP_SECONDS = 16, 20
 @contextmanager
 def running_workers(folder: str, threads: int, environment: dict):
     """A worker of each framework, ours first: it leaves its weights for the other."""
-    environment = _worker_environment(threads, environment)
+    environment = worker_environment(threads, environment)
     with ExitStack() as stack:
         yield {
             framework: stack.enter_context(Worker(f"{framework}_worker", [folder, str(threads)], environment))
@@ -30,7 +30,7 @@ def running_workers(folder: str, threads: int, environment: dict):
         }
 
 
-def _worker_environment(threads: int, environment: dict) -> dict:
+def worker_environment(threads: int, environment: dict) -> dict:
     root = str(Path(__file__).resolve().parent.parent)
     return {**environment, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": root}
 
@@ -86,7 +86,7 @@ def run_steps(folder: str, threads: int, rounds: int, environment: dict) -> dict
     steps = {"unpacked": ("mindspore_worker", "step"), "torch, cut to the longest": ("torch_worker", "step, cut")}
     result = {}
     for name, (module, task) in steps.items():
-        with Worker(module, [folder, str(threads), "unpacked"], _worker_environment(threads, environment)) as worker:
+        with Worker(module, [folder, str(threads), "unpacked"], worker_environment(threads, environment)) as worker:
             warm_up(worker, task)
             result[name] = statistics.median(worker.run(task)["seconds"] for _ in range(rounds))
     return result

@@ -3,6 +3,7 @@
 Per-picture scores make the differences between two methods paired: both saw the same test pictures.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from lightclip_ms.model.weights import read_checkpoint
 from lightclip_ms.runtime import backend
 from lightclip_ms.runtime.exits import main_guard
 from lightclip_ms.runtime.files import read_json_lines, write_json
+
+_OF_HEADS = re.compile(r"update/optimizer\.(groups\.\d+\.)?moment1\.objective\.(?!model\.)")
 
 
 def score_retrieval(embedder: Embedder, test: str) -> dict:
@@ -76,18 +79,20 @@ KINDS = {"retrieval": score_retrieval, "zeroshot": score_zeroshot}
 
 
 def costs(run: Path) -> dict:
-    """Parameters in training and inference, the last measured rate and the most memory of a run."""
+    """Parameters in training and inference, the last measured rate and the most memory of a run.
+
+    Memory is that of the device where it has its own.
+    """
     arrays, _ = read_checkpoint(sorted((run / "checkpoints").glob("*.safetensors"))[-1])
-    sizes = {
-        kind: sum(a.size for name, a in arrays.items() if name.startswith(f"{kind}/"))
-        for kind in ("model", "objective")
-    }
+    model = sum(array.size for name, array in arrays.items() if name.startswith("model/"))
+    # Of the terms' arrays only those with moments: a queue is no parameter, nor are the statistics of norms.
+    heads = sum(array.size for name, array in arrays.items() if _OF_HEADS.match(name))
     records = [record for record in read_json_lines(run / "metrics.jsonl") if "images_per_second" in record]
     return {
-        "parameters": int(sizes["model"]),
-        "training_parameters": int(sizes["model"] + sizes["objective"]),
+        "parameters": int(model),
+        "training_parameters": int(model + heads),
         "images_per_second": records[-1]["images_per_second"] if records else None,
-        "memory_mb": max((record["memory_mb"] for record in records), default=None),
+        "memory_mb": max((each.get("device_memory_mb", each["memory_mb"]) for each in records), default=None),
     }
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from lightclip_ms.ablation import evaluate
 from lightclip_ms.eval.embed import Embedder
+from lightclip_ms.model.weights import write_checkpoint
 from tests.data.data_files import write_tar
 from tests.eval.known_towers import COLOURS, ColourTowers, picture
 
@@ -42,3 +43,23 @@ def test_zeroshot_scores_are_hits(tmp_path):
     assert np.mean(scores["per_picture"]) == pytest.approx(scores["details"]["top1"])
     with pytest.raises(FileNotFoundError, match="dtd:.*: that set is not in this folder"):
         evaluate.score_zeroshot(Embedder(ColourTowers(2), 2), f"dtd:{tmp_path}")
+
+
+def test_costs_count_what_is_trained_and_the_memory_of_the_device(tmp_path):
+    arrays = {
+        "model/visual.weight": np.zeros((2, 3)),
+        "objective/neighbour.queue.rows": np.zeros((100, 3)),
+        "objective/simsiam.head.weight": np.zeros((3, 4)),
+        "update/optimizer.groups.0.moment1.objective.model.visual.weight": np.zeros((2, 3)),
+        "update/optimizer.groups.1.moment1.objective.simsiam.head.weight": np.zeros((3, 4)),
+        "update/optimizer.groups.1.moment2.objective.simsiam.head.weight": np.zeros((3, 4)),
+    }
+    (tmp_path / "checkpoints").mkdir()
+    write_checkpoint(tmp_path / "checkpoints" / "step_000000005.safetensors", arrays, {})
+    lines = ['{"step": 1}', '{"step": 2, "images_per_second": 9.0, "memory_mb": 100}']
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"images_per_second": 8.0, "memory_mb": 90}']))
+    expected = {"parameters": 6, "training_parameters": 18, "images_per_second": 8.0, "memory_mb": 100}
+    assert evaluate.costs(tmp_path) == expected
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('\n{"images_per_second": 8.0, "memory_mb": 120, "device_memory_mb": 3000}')
+    assert evaluate.costs(tmp_path)["memory_mb"] == 3000
