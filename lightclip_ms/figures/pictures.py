@@ -1,17 +1,15 @@
-"""Figures over pictures: what was retrieved, heatmaps above each other, words on patches, embeddings as a map."""
+"""Figures over pictures: what was retrieved, heatmaps above each other, embeddings as a map."""
 
 import textwrap
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.eval_transform import EvalTransform
 from lightclip_ms.data.skipped import BadRecord
-from lightclip_ms.figures.token_matches import WordMatch
 
 DISPLAY = 320  # pixels of a picture in a figure
 _RIGHT, _WRONG = "#2a9d43", "#bbbbbb"
@@ -54,45 +52,6 @@ def heatmap_figure(pictures: list[Image.Image], texts: list[str], rows: list[tup
         axes[row, 0].set_ylabel(name, fontsize=10)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
-    return figure
-
-
-def matching_figure(picture: Image.Image, caption: str, matches: list[WordMatch], grid: int) -> Figure:
-    """The patches of a picture with the word matched to each, and the words with their cosines beside it."""
-    figure = Figure(figsize=(7.2, max(4.4, 0.19 * len(matches))), layout="constrained")
-    image, table = figure.subplots(1, 2, width_ratios=[3, 2])
-    image.imshow(picture)
-    image.set_title(textwrap.fill(caption, 48), fontsize=10)
-    size = picture.width / grid
-    for line in range(1, grid):
-        image.axhline(line * size, color="white", linewidth=0.4, alpha=0.6)
-        image.axvline(line * size, color="white", linewidth=0.4, alpha=0.6)
-    table.axis("off")
-    for number, match in enumerate(matches):
-        colour = colormaps["turbo"](0.08 + 0.84 * number / max(1, len(matches) - 1))
-        written = "black" if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.6 else "white"  # by luma
-        row, column = match.patch
-        corner = (column * size + 1, row * size + 1)
-        image.add_patch(Rectangle(corner, size - 2, size - 2, fill=False, edgecolor=colour, linewidth=2))
-        image.text(
-            column * size + 4,
-            (row + 0.5) * size,
-            match.word,
-            fontsize=8,
-            va="center",
-            color=written,
-            bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2},
-        )
-        height = 1 - (number + 1) / (len(matches) + 1)
-        table.text(0, height, "\N{BLACK SQUARE}", color=colour, fontsize=10, va="center")
-        table.text(
-            0.08,
-            height,
-            f"{match.word}   row {row + 1}, column {column + 1}   cosine {match.cosine:+.2f}",
-            fontsize=10,
-            va="center",
-        )
-    image.set(xticks=[], yticks=[], xlim=(0, picture.width), ylim=(picture.height, 0))
     return figure
 
 

@@ -21,6 +21,7 @@ VERSION = 2
 # Parts that were called otherwise in earlier versions of the format.
 _RENAMED = {1: (("mlm_heads.", "mlm.heads."), ("token_projection.", "token.projection."))}
 TOKEN_PROJECTION = "objective/token.projection.projection.weight"
+TOKEN_PROJECTIONS = (TOKEN_PROJECTION, "objective/filip.projection.projection.weight")
 _KINDS = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")  # of arrays; those that numpy knows too
 
 
@@ -172,13 +173,10 @@ def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source,
         parameter.set_data(Tensor(given[name]))
 
 
-def token_projection(path: str | os.PathLike) -> np.ndarray:
+def token_projection(path: str | os.PathLike) -> np.ndarray | None:
     """The training-only map of image tokens to the text width, [D, C].
 
-    Raises:
-        ValueError: the checkpoint is for inference only, or of a run without token alignment.
+    None for an inference checkpoint, or one of a run whose objective compares no tokens.
     """
     arrays, _ = read_checkpoint(path)
-    if TOKEN_PROJECTION not in arrays:
-        raise ValueError(f"{path}: holds no token projection; give a training checkpoint of a run with token alignment")
-    return arrays[TOKEN_PROJECTION]
+    return next((arrays[name] for name in TOKEN_PROJECTIONS if name in arrays), None)

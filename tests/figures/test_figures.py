@@ -10,6 +10,7 @@ from lightclip_ms.eval import similarity
 from lightclip_ms.eval.sets.images import open_images
 from lightclip_ms.figures import curves, embedding_map, pictures, png
 from lightclip_ms.figures.token_matches import WordMatch
+from lightclip_ms.figures.word_figure import Column, matching_figure
 from tests.data.data_files import picture
 
 
@@ -87,13 +88,24 @@ def test_figures_have_a_place_for_everything(tmp_path):
     assert len(figure.axes) == 9
     assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["picture", "CLIP", "LightCLIP"]
     assert [axis.get_xlabel() for axis in figure.axes[6:]] == ["one", "two", "three"]
-    figure = pictures.matching_figure(Image.new("RGB", (320, 320)), "a cat", [WordMatch("cat", (1, 3), 0.5)], 4)
+
+
+def test_words_of_two_checkpoints_side_by_side(tmp_path):
+    square = Image.new("RGB", (320, 320))
+    columns = [
+        Column("CLIP (embedding space)", [([WordMatch("cat", (1, 3), 0.5)], 4), ([WordMatch("a", (0, 0), 0.0)], 4)]),
+        Column("LightCLIP", [([WordMatch("extraordinary", (0, 1), -0.25)], 4), ([], 4)]),
+    ]
+    figure = matching_figure([square, square], ["a cat", "a"], columns)
+    assert len(figure.axes) == 8 and [axis.get_title("left") for axis in figure.axes[:4:2]] == [
+        "CLIP (embedding space)",
+        "LightCLIP",
+    ]
     (frame,) = figure.axes[0].patches
     assert (frame.get_x() // 80, frame.get_y() // 80) == (3, 1)
-    assert [text.get_text() for text in figure.axes[1].texts] == [
-        "\N{BLACK SQUARE}",
-        "cat   row 2, column 4   cosine +0.50",
-    ]
+    texts = [[text.get_text() for text in axis.texts] for axis in figure.axes[:4]]
+    assert texts[:2] == [["cat"], ["\N{BLACK SQUARE}", "1  cat  +0.50"]]
+    assert texts[2:] == [["1"], ["\N{BLACK SQUARE}", "1  extraordinary  -0.25"]]  # too long for its patch
     png.save_figure(figure, str(tmp_path / "match.png"))
 
 

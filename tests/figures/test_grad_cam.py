@@ -7,7 +7,7 @@ from mindspore import Tensor, ops
 from lightclip_ms.encoders import create_image_encoder
 from lightclip_ms.figures import grad_cam
 from lightclip_ms.figures.token_matches import match_words
-from lightclip_ms.model.weights import TOKEN_PROJECTION, token_projection, write_checkpoint
+from lightclip_ms.model.weights import TOKEN_PROJECTIONS, token_projection, write_checkpoint
 
 
 def cosines(pooled, texts):
@@ -69,7 +69,7 @@ def test_words_go_to_the_patches_that_look_like_them():
     patches = rng.normal(size=(9, 5))
     chosen = [4, 0, 8, 2]
     words = patches[chosen] @ projection.T * 3
-    found = match_words(patches, words, list("abcd"), projection)
+    found = match_words(patches @ projection.T, words, list("abcd"))
     assert [(match.word, match.patch) for match in found] == [
         ("a", (1, 1)),
         ("b", (0, 0)),
@@ -78,13 +78,13 @@ def test_words_go_to_the_patches_that_look_like_them():
     ]
     assert all(match.cosine == pytest.approx(1) for match in found)
     more_words = np.concatenate([words, rng.normal(size=(8, 6))])
-    found = match_words(patches, more_words, list("abcdefghijkl"), projection)
+    found = match_words(patches @ projection.T, more_words, list("abcdefghijkl"))
     assert len(found) == 9 and len({match.patch for match in found}) == 9  # one to one: three words have no patch
 
 
-def test_an_exported_model_cannot_show_the_matching(tmp_path):
+def test_the_projection_is_that_of_the_term_that_compares_tokens(tmp_path):
+    for number, name in enumerate(TOKEN_PROJECTIONS):
+        write_checkpoint(tmp_path / "a.safetensors", {name: np.full((2, 3), number, np.float32)}, {})
+        assert (token_projection(tmp_path / "a.safetensors") == number).all()
     write_checkpoint(tmp_path / "a.safetensors", {"model/x": np.zeros(3, np.float32)}, {})
-    with pytest.raises(ValueError, match="a.safetensors: holds no token projection"):
-        token_projection(tmp_path / "a.safetensors")
-    write_checkpoint(tmp_path / "b.safetensors", {TOKEN_PROJECTION: np.ones((2, 3), np.float32)}, {})
-    assert token_projection(tmp_path / "b.safetensors").shape == (2, 3)
+    assert token_projection(tmp_path / "a.safetensors") is None
