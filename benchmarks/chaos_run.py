@@ -116,7 +116,7 @@ class Run:
     def records(self) -> list[dict]:
         """Metrics of every step without those that are times."""
         records = [json.loads(line) for line in self._lines("metrics.jsonl")]
-        times = ("images_per_second", "data_wait", "eta_seconds", "memory_mb")
+        times = ("images_per_second", "data_wait", "processor_seconds", "eta_seconds", "memory_mb")
         return [{name: value for name, value in record.items() if name not in times} for record in records]
 
     def evaluations(self) -> list[dict]:

@@ -79,7 +79,7 @@ KINDS = {"retrieval": score_retrieval, "zeroshot": score_zeroshot}
 
 
 def costs(run: Path) -> dict:
-    """Parameters in training and inference, the last measured rate and the most memory of a run.
+    """Parameters in training and inference, the last measured rate and processor time, the most memory of a run.
 
     Memory is that of the device where it has its own.
     """
@@ -92,6 +92,7 @@ def costs(run: Path) -> dict:
         "parameters": int(model),
         "training_parameters": int(model + heads),
         "images_per_second": records[-1]["images_per_second"] if records else None,
+        "processor_seconds": records[-1].get("processor_seconds") if records else None,
         "memory_mb": max((each.get("device_memory_mb", each["memory_mb"]) for each in records), default=None),
     }
 

@@ -77,15 +77,18 @@ def bootstrap_interval(differences: np.ndarray, resamples: int = RESAMPLES, seed
 
 def _costs(cells: dict[int, dict], baseline: dict[int, dict]) -> dict:
     def mean(chosen, key):
-        values = [cell[key] for cell in chosen.values() if cell[key] is not None]
+        values = [cell[key] for cell in chosen.values() if cell.get(key) is not None]
         return float(np.mean(values)) if values else None
 
-    ours, theirs = mean(cells, "images_per_second"), mean(baseline, "images_per_second")
+    def ratio(over, under):
+        return over / under if over and under else None
+
     first = next(iter(cells.values()))
     return {
         "parameters": first["parameters"],
         "training_parameters": first["training_parameters"],
-        "step_time_ratio": theirs / ours if ours and theirs else None,
+        "step_time_ratio": ratio(mean(baseline, "images_per_second"), mean(cells, "images_per_second")),
+        "processor_ratio": ratio(mean(cells, "processor_seconds"), mean(baseline, "processor_seconds")),
         "memory_mb": mean(cells, "memory_mb"),
     }
 
@@ -101,8 +104,9 @@ def to_markdown(grid: Grid, summary: list[dict], cells: int) -> str:
         f"Differences are to {grid.baseline} in the same seeds, with a {LEVEL} % interval by paired bootstrap over",
         "test pictures; no interval over seeds is claimed.",
         "",
-        "| encoder | method | mean | std | seeds | difference | interval | step time | memory | weights (training) |",
-        f"{'|---' * 10}|",
+        "| encoder | method | mean | std | seeds | difference | interval | step time | processor | memory "
+        "| weights (training) |",
+        f"{'|---' * 11}|",
     ]
     for entry in summary:
         seeds = ", ".join(f"{value:.2f}" for value in entry["seeds"].values())
@@ -116,6 +120,7 @@ def to_markdown(grid: Grid, summary: list[dict], cells: int) -> str:
             _shown(entry["difference"], "+.2f"),
             interval,
             _shown(entry["step_time_ratio"], ".2f"),
+            _shown(entry["processor_ratio"], ".2f"),
             "" if entry["memory_mb"] is None else f"{entry['memory_mb'] / 1e3:.1f} GB",
             f"{entry['parameters'] / 1e6:.2f} M ({entry['training_parameters'] / 1e6:.2f} M)",
         )

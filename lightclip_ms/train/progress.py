@@ -28,7 +28,8 @@ class Rate:
 
     def start(self, global_step: int) -> None:
         """Call after the first step of this process."""
-        self._first_step, self._start, self._waited = global_step, time.monotonic(), 0.0
+        self._first_step, self._waited = global_step, 0.0
+        self._start, self._processor_start = time.monotonic(), time.process_time()
 
     def waited(self, seconds: float) -> None:
         """Add time that a step waited for its batch."""
@@ -36,14 +37,19 @@ class Rate:
             self._waited += seconds
 
     def measure(self, global_step: int) -> dict:
-        """{"images_per_second", "data_wait", "eta_seconds"} since `start`; empty before a second step."""
+        """Means since `start`: images_per_second, data_wait, processor_seconds, eta_seconds; {} before a second step.
+
+        Processor seconds are those of a step in all threads of this process: on a CPU that other programs use too they
+        tell what a step costs better than its duration does.
+        """
         if self._first_step is None or global_step <= self._first_step:
             return {}
-        elapsed = time.monotonic() - self._start
-        per_step = elapsed / (global_step - self._first_step)
+        elapsed, steps = time.monotonic() - self._start, global_step - self._first_step
+        per_step = elapsed / steps
         return {
             "images_per_second": round(self.images_per_step / per_step, 1),
             "data_wait": round(self._waited / elapsed, 4),
+            "processor_seconds": round((time.process_time() - self._processor_start) / steps, 4),
             "eta_seconds": round(per_step * (self.total_steps - global_step), 1),
         }
 

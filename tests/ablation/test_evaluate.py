@@ -57,9 +57,16 @@ def test_costs_count_what_is_trained_and_the_memory_of_the_device(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     write_checkpoint(tmp_path / "checkpoints" / "step_000000005.safetensors", arrays, {})
     lines = ['{"step": 1}', '{"step": 2, "images_per_second": 9.0, "memory_mb": 100}']
-    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"images_per_second": 8.0, "memory_mb": 90}']))
-    expected = {"parameters": 6, "training_parameters": 18, "images_per_second": 8.0, "memory_mb": 100}
-    assert evaluate.costs(tmp_path) == expected
+    (tmp_path / "metrics.jsonl").write_text(
+        "\n".join([*lines, '{"images_per_second": 8.0, "processor_seconds": 2.5, "memory_mb": 90}'])
+    )
+    assert evaluate.costs(tmp_path) == {
+        "parameters": 6,
+        "training_parameters": 18,
+        "images_per_second": 8.0,
+        "processor_seconds": 2.5,
+        "memory_mb": 100,
+    }
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('\n{"images_per_second": 8.0, "memory_mb": 120, "device_memory_mb": 3000}')
     assert evaluate.costs(tmp_path)["memory_mb"] == 3000

@@ -71,7 +71,7 @@ def test_a_grid_runs_cell_after_cell_and_again_runs_nothing(tmp_path, calls, sta
     arguments = calls[0][2]
     assert "train.epochs=1" in arguments and f"output_dir={out / 'CLIP_A_seed0'}" in arguments
     report = (out / "report.md").read_text()
-    assert "| A | CLIP | 10.00 | 0.00 | 10.00, 10.00 |  |  | 1.00 | 2.0 GB | 1.00 M (1.50 M) |" in report
+    assert "| A | CLIP | 10.00 | 0.00 | 10.00, 10.00 |  |  | 1.00 |  | 2.0 GB | 1.00 M (1.50 M) |" in report
     assert "| B | + Soft | 15.00 | 0.00 | 15.00, 15.00 | +5.00 | +5.00 to +5.00 |" in report
     assert len((out / "report.csv").read_text().splitlines()) == 9
     assert len(json.loads((out / "report.json").read_text())["results"]) == 4

@@ -18,6 +18,7 @@ def cell(row, seed, scores, rate=10.0):
         "parameters": 5,
         "training_parameters": 9,
         "images_per_second": rate,
+        "processor_seconds": 20 / rate if rate != 10 or seed else None,  # of an earlier version's cells: none
         "memory_mb": 100,
     }
 
@@ -34,6 +35,7 @@ def test_summary_of_a_grid_that_is_half_finished():
     assert [first["row"], second["row"]] == ["base", "new"] and list(first["seeds"]) == [0, 1]
     assert first["std"] == pytest.approx(np.std([np.mean(scores) for scores in base], ddof=1))
     assert second["std"] is None and first["difference"] is None and second["step_time_ratio"] == pytest.approx(2)
+    assert first["processor_ratio"] == 1 and second["processor_ratio"] == pytest.approx(2)
     assert second["difference"] == pytest.approx(np.mean(new - base[0]))  # in the seed that both have
     low, high = second["interval"]
     assert 0 < low < second["difference"] < high

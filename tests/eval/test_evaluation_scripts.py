@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,6 +41,7 @@ def work(tmp_path_factory):
     """A run's folder `run`, demo data `data`, and a cache of its own."""
     root = tmp_path_factory.mktemp("scripts")
     (root / "data").symlink_to(demo_folder())
+    ms.set_seed(1)  # of an unlucky start the embedding of an even picture is too small to be scaled to length 1
     model = create_model(MODEL)
     arrays = cell_arrays(model, "model")
     arrays[TOKEN_PROJECTION] = np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32)

@@ -1,13 +1,16 @@
 """Grad-CAM against gradients worked out by hand and by differences, and the matching of words to patches."""
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
 from lightclip_ms.encoders import create_image_encoder
 from lightclip_ms.figures import grad_cam
-from lightclip_ms.figures.token_matches import match_words
+from lightclip_ms.figures.token_matches import PatchEmbeddings, WordEmbeddings, match_words
+from lightclip_ms.model.factory import create_model
 from lightclip_ms.model.weights import TOKEN_PROJECTIONS, token_projection, write_checkpoint
+from tests.train.tiny_training import MODEL
 
 
 def cosines(pooled, texts):
@@ -88,3 +91,18 @@ def test_the_projection_is_that_of_the_term_that_compares_tokens(tmp_path):
         assert (token_projection(tmp_path / "a.safetensors") == number).all()
     write_checkpoint(tmp_path / "a.safetensors", {"model/x": np.zeros(3, np.float32)}, {})
     assert token_projection(tmp_path / "a.safetensors") is None
+
+
+def test_the_embedding_space_of_patches_and_words_is_the_models_own():
+    """Mean pooling and a linear map: the mean of the patches' embeddings is the picture's."""
+    ms.set_seed(2)
+    model = create_model(MODEL).set_train(False)
+    rng = np.random.default_rng(2)
+    image = Tensor(rng.normal(size=(1, 3, MODEL.image_size, MODEL.image_size)).astype(np.float32))
+    patches = PatchEmbeddings(model.visual)(image).asnumpy()
+    assert patches.shape == (4, MODEL.embed_dim)
+    np.testing.assert_allclose(patches.mean(0), model.visual(image).asnumpy()[0], rtol=1e-4, atol=1e-6)
+    sot, eot = MODEL.vocab_size - 2, MODEL.vocab_size - 1
+    ids = Tensor(np.array([[sot, 5, 6, 7, eot] + [0] * (MODEL.context_length - 5)], np.int32))
+    words = WordEmbeddings(model.text)(ids).asnumpy()
+    np.testing.assert_allclose(words[4], model.encode_text(ids).asnumpy()[0], rtol=1e-4, atol=1e-6)
