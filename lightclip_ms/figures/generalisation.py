@@ -88,7 +88,7 @@ def generalisation_figure(points: list[Point]) -> Figure:
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     recall, named = figure.subplots(1, 2)
     for axis, title, known, unseen in (
-        (recall, "retrieval among 500 pictures: R@1, %", "recall_known", "recall_unseen"),
+        (recall, "retrieval of new pictures: R@1, %", "recall_known", "recall_unseen"),
         (named, "by name: top-1, %", "named_known", "named_unseen"),
     ):
         _draw(axis, points, known, "known things", KNOWN)
