@@ -73,6 +73,10 @@ class OurPipeline:
         self._epoch += 1
         return images
 
+    def close(self) -> None:
+        """End its processes."""
+        self._data.close()
+
     def locked(self, core: int) -> float:
         """Seconds an image for which this process's lock is held."""
         images = []
@@ -85,9 +89,12 @@ def _cpu_seconds() -> float:
     return sum(sum(process.cpu_times()[:2]) for process in (own, *own.children()))
 
 
-def worker_memory() -> list[float]:
-    """MB of each worker process that only it holds, which leaves out batches and the index."""
-    return [process.memory_full_info().uss / 1e6 for process in psutil.Process().children()]
+def worker_memory() -> str:
+    """Resident MB of the largest worker process, and how much of it only that process has; empty without processes."""
+    found = [process.memory_full_info() for process in psutil.Process().children()]
+    if not found:
+        return ""
+    return f"{max(memory.rss for memory in found) / 1e6:.0f} MB a worker, {found[0].uss / 1e6:.0f} of them its own"
 
 
 def print_scaling(path: str, cores: int) -> None:
@@ -100,17 +107,19 @@ def print_scaling(path: str, cores: int) -> None:
             speed, cpu = max(ours.run() for _ in range(3))
             print(f"{workers} {kind:<11} {speed:8.0f} {1e3 * cpu:7.2f}", end="", flush=True)
             memory = worker_memory()
+            ours.close()
             if workers == 2:
                 # The workers start on the cores that are left for them.
                 with one_core_spared() as core:
                     pinned = OurPipeline(path, workers, kind)
                     pinned.run()
                     locked = statistics.median(pinned.locked(core) for _ in range(3))
+                    pinned.close()
                 print(f" {1e3 * locked:10.3f}", end="")
                 by_lock, by_cpu = 1 / max(locked, 1e-6), cores / cpu
                 limit = f"{min(by_lock, by_cpu):,.0f} images/s, {'lock' if by_lock < by_cpu else 'cores'}"
                 models = f"{kind} on {cores} cores: {limit} (lock {by_lock:,.0f}, cores {by_cpu:,.0f})"
-            print(f"   {max(memory):.0f} MB a worker" if memory else "")
+            print(f"   {memory}" if workers > 1 else "")
         print(f"model: {models}")
 
 

@@ -16,7 +16,7 @@ from lightclip_ms.data.threads import Threads
 from lightclip_ms.data.workers import start_worker
 
 MOST_THREADS = 1  # more would wait for Python's lock, which a sample in a thread holds for a good part of its time
-_CHUNK = 8  # samples that one worker takes at a time
+_CHUNK = 16  # samples that one worker takes at a time
 _LEAST_AHEAD = 2  # batches under way while the network has one
 
 
