@@ -80,11 +80,10 @@ def main() -> int:
         print_stages("lightclip_ms", stages)
         total, least = sum(stages.values()), decode_and_resize(path, 1000)
         smooth = stages["decode"] + stages["crop and resize"]
-        print(
-            f"  decoding and plain bilinear resizing alone take {least:.2f} ms, all else {100 * (total / least - 1):.0f} % "
-            f"of that; decoding and\n  resizing without aliasing {smooth:.2f} ms, all else "
-            f"{100 * (total / smooth - 1):.0f} % of that"
-        )
+        for what, alone in (("plain bilinear resizing", least), ("resizing without aliasing", smooth)):
+            print(
+                f"  decoding and {what} alone take {alone:.2f} ms, all else {100 * (total / alone - 1):.0f} % of that"
+            )
         print_stages("Pillow", pil_stages(path, 300))
     return 0
 

@@ -1,5 +1,6 @@
 """A chunk of a training batch: read, augmented, tokenized and masked. Worker threads and processes run this."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lightclip_ms.data.batch import INDEX, MASKING, BatchLayout
+from lightclip_ms.data.decode import EncodedImage
+from lightclip_ms.data.image_augment import Augmentation
 from lightclip_ms.data.masking import mask_tokens
 from lightclip_ms.data.reading import ReadFailed
 from lightclip_ms.data.skipped import BadRecord
@@ -22,6 +25,15 @@ class Unusable(NamedTuple):
     sample: int
     reason: str
     detail: str
+
+
+class _Drawn(NamedTuple):
+    """A sample for which nothing random is left to draw but its masks, and whose pictures are not decoded yet."""
+
+    sample: int
+    captions: dict[str, str]  # by view
+    pictures: dict[str, tuple[EncodedImage, Augmentation]]
+    generator: np.random.Generator  # of the first view; it draws the masks, after everything else
 
 
 class NoReplacement(Exception):
@@ -63,57 +75,73 @@ class Samples:
             NoReplacement: too many bad records in a row. OSError: data could not be read, though nothing is wrong with
             the record (see `reading`). RuntimeError: a sample failed in an unforeseen way; the message names it.
         """
-        captions, generators, found = {name: [] for name in self._parts if _kind(name) == "text"}, [], []
-        for row, index in enumerate(indices.tolist()):
-            sample, texts, pixels, generator = self._sample(index, epoch, found)
-            rows[INDEX][row] = sample
-            for name, picture in pixels.items():
-                rows[name][row] = picture
-            for name, text in texts.items():
-                captions[name].append(text)
-            generators.append(generator)
-        for name, texts in captions.items():
-            rows[name][:] = self._tokenizer(texts)
+        found = []
+        # First what Python does, then what OpenCV does: each finds its code and data in the processor's caches.
+        attempts = [self._attempts(index, epoch, found) for index in indices.tolist()]
+        drawn = [next(each) for each in attempts]
+        for row, others in enumerate(attempts):
+            while not self._decode(drawn[row], {name: rows[name][row] for name in drawn[row].pictures}, found):
+                drawn[row] = next(others)
+        rows[INDEX][:] = [each.sample for each in drawn]
+        for name in drawn[0].captions:
+            rows[name][:] = self._tokenizer([each.captions[name] for each in drawn])
         if set(MASKING) & set(self._parts):
-            vocab_size = self._tokenizer.vocab_size
+            generators, vocab_size = [each.generator for each in drawn], self._tokenizer.vocab_size
             masked = mask_tokens(rows["text"], generators, vocab_size=vocab_size, mask_ratio=self._mask_ratio)
             for name, values in zip(MASKING, masked):
                 if name in rows:
                     rows[name][:] = values
         return found
 
-    def _sample(self, index: int, epoch: int, found: list[Unusable]):
-        """(index, captions by view, pixels by view, generator) of a sample, or of the first good replacement."""
+    def _attempts(self, index: int, epoch: int, found: list[Unusable]) -> Iterator[_Drawn]:
+        """The sample `index`, and if that is not enough, replacements for it."""
         for sample in itertools.chain([index], self._replacements(index, epoch)):
-            if sample in self._bad:
-                continue
-            # The first view's generator also draws the masks, after everything else.
-            rng = np.random.default_rng([self._seed, epoch, sample])
-            try:
-                pair = self.source.read(sample)
-                captions = {"text": self._augment_text(pair.caption, rng)}
-                pixels = {"image": self._transform.pixels(pair.image, rng)}
-                for name in self._parts:
-                    view = name.partition("_")[2]
-                    if view.isdigit():
-                        is_text = _kind(name) == "text"
-                        further = np.random.default_rng([self._seed, epoch, sample, int(view), is_text])
-                        if is_text:
-                            captions[name] = self._augment_view(pair.caption, further)
-                        else:
-                            pixels[name] = self._transform.pixels(pair.image, further)
-            except BadRecord as error:
-                self._bad.add(sample)
-                found.append(Unusable(sample, error.reason, error.detail))
-            except OSError:
-                raise
-            except MemoryError:
-                raise ReadFailed(f"{self.source.key(sample)}: not enough memory to decode it") from None
-            except Exception as error:
-                raise RuntimeError(f"{self.source.key(sample)}: {type(error).__name__}: {error}") from error
-            else:
-                return sample, captions, pixels, rng
+            drawn = None
+            if sample not in self._bad:
+                with self._reporting(sample, found):
+                    drawn = self._draw(sample, epoch)
+            if drawn is not None:
+                yield drawn
         raise NoReplacement(found)
+
+    def _draw(self, sample: int, epoch: int) -> _Drawn:
+        pair, rng = self.source.read(sample), np.random.default_rng([self._seed, epoch, sample])
+        captions = {"text": self._augment_text(pair.caption, rng)}
+        pictures = {"image": self._transform.draw(pair.image, rng)}
+        for name in self._parts:
+            view = name.partition("_")[2]
+            if view.isdigit():
+                is_text = _kind(name) == "text"
+                further = np.random.default_rng([self._seed, epoch, sample, int(view), is_text])
+                if is_text:
+                    captions[name] = self._augment_view(pair.caption, further)
+                else:
+                    pictures[name] = self._transform.draw(pair.image, further)
+        return _Drawn(sample, captions, pictures, rng)
+
+    def _decode(self, drawn: _Drawn, places: dict[str, np.ndarray], found: list[Unusable]) -> bool:
+        """Put the pictures into their places; False if they are damaged."""
+        is_good = False
+        with self._reporting(drawn.sample, found):
+            for name, picture in drawn.pictures.items():
+                places[name][:] = self._transform.augment(*picture)
+            is_good = True
+        return is_good
+
+    @contextlib.contextmanager
+    def _reporting(self, sample: int, found: list[Unusable]) -> Iterator[None]:
+        """Takes down a bad record, and gives any other error the sample's name."""
+        try:
+            yield
+        except BadRecord as error:
+            self._bad.add(sample)
+            found.append(Unusable(sample, error.reason, error.detail))
+        except OSError:
+            raise
+        except MemoryError:
+            raise ReadFailed(f"{self.source.key(sample)}: not enough memory to decode it") from None
+        except Exception as error:
+            raise RuntimeError(f"{self.source.key(sample)}: {type(error).__name__}: {error}") from error
 
     def _replacements(self, index: int, epoch: int) -> Iterator[int]:
         rng = np.random.default_rng([self._seed, epoch, index, 1])

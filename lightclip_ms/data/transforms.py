@@ -5,7 +5,7 @@ import numpy as np
 from lightclip_ms.config.schema import AugmentConfig
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.eval_transform import normalize, to_rgb
-from lightclip_ms.data.image_augment import augment, augment_pixels, draw_augmentation
+from lightclip_ms.data.image_augment import Augmentation, augment, augment_pixels, draw_augmentation
 
 
 class TrainTransform:
@@ -21,8 +21,15 @@ class TrainTransform:
             pixels = to_rgb(image)
             parameters = draw_augmentation(rng, *pixels.shape[:2], self.augment_config)
             return augment_pixels(pixels, parameters, self.image_size)
+        return self.augment(*self.draw(image, rng))
+
+    def draw(self, image: bytes, rng: np.random.Generator) -> tuple[EncodedImage, Augmentation]:
+        """All that `augment` needs, and that needs the generator; the picture is not decoded. Raises BadRecord."""
         encoded = EncodedImage(image)
-        parameters = draw_augmentation(rng, encoded.height, encoded.width, self.augment_config)
+        return encoded, draw_augmentation(rng, encoded.height, encoded.width, self.augment_config)
+
+    def augment(self, encoded: EncodedImage, parameters: Augmentation) -> np.ndarray:
+        """What `draw` gave, decoded and augmented: uint8 [H, W, 3]. Raises BadRecord for damaged data."""
         return augment(encoded, parameters, self.image_size)
 
     def __call__(self, image, rng: np.random.Generator | None = None) -> np.ndarray:
