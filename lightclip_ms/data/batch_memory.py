@@ -1,6 +1,7 @@
 """Memory for the batches under way, which worker processes fill and the training process uses where it is."""
 
 import collections
+import functools
 import mmap
 import os
 import weakref
@@ -9,10 +10,19 @@ import numpy as np
 
 from lightclip_ms.data.batch import INDEX, PARTS, BatchLayout
 
-CAN_BE_SHARED = hasattr(os, "memfd_create")
 KEPT = 2  # batches whose pictures stay where they are: the network has one while it takes the next
 _PICTURE_AXES = 4
 _ALIGNMENT = 4096  # bytes between slots; parts begin at multiples of 64
+
+
+@functools.cache
+def can_be_shared() -> bool:
+    """Whether this system has memory without a name that other processes can map (Linux)."""
+    try:
+        os.close(os.memfd_create("lightclip_ms"))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 class BatchMemory:
@@ -38,7 +48,7 @@ class BatchMemory:
             self._fields.append((name, dtype, shape, slice(start, end)))
             end = -(-end // 64) * 64
         self._size = -(-end // _ALIGNMENT) * _ALIGNMENT
-        if descriptor is None and CAN_BE_SHARED:
+        if descriptor is None and can_be_shared():
             descriptor = os.memfd_create("lightclip_ms batches")
             os.ftruncate(descriptor, slots * self._size)
         self.descriptor, self.slots = descriptor, slots

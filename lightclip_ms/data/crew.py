@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from lightclip_ms.data.batch import BatchLayout
-from lightclip_ms.data.batch_memory import CAN_BE_SHARED, KEPT, BatchMemory
+from lightclip_ms.data.batch_memory import KEPT, BatchMemory, can_be_shared
 from lightclip_ms.data.processes import process
 from lightclip_ms.data.samples import Samples
 from lightclip_ms.data.shared_object import SharedObject
@@ -22,7 +22,7 @@ _LEAST_AHEAD = 2  # batches under way while the network has one
 
 def takes_processes(workers: int) -> bool:
     """Whether so many workers are processes."""
-    return workers > MOST_THREADS and CAN_BE_SHARED
+    return workers > MOST_THREADS and can_be_shared()
 
 
 class Crew:

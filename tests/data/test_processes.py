@@ -116,6 +116,13 @@ def test_pictures_are_not_copied_unless_many_batches_are_kept(crews):
         np.testing.assert_array_equal(held, wanted["image"])
 
 
+def test_without_shared_memory_threads_do_the_work(monkeypatch, shards, crews):
+    monkeypatch.setattr(crew, "can_be_shared", lambda: False)
+    before = set(children())
+    same(next(make(shards, 3).epoch(0)), next(crews[0].epoch(0)))
+    assert set(children()) == before
+
+
 def test_a_slot_is_free_again_when_its_arrays_are_gone():
     layout = make_layout(8, 2, TOKENIZER)
     memory = BatchMemory(layout, 2)
