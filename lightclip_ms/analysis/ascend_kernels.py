@@ -36,8 +36,8 @@ _REPLACED = {"SyncBatchNorm": "SyncBnSplit", "SyncBatchNormGrad": "SyncBnGradSpl
 # Registered in MindSpore's sources for an operator that is not called as the kernel's class or as CANN's operator.
 _CLASS_OF = {"MatMulExt": "MMExt"}
 _ADAPTER_OF = {"Stack": "Pack", "Unstack": "Unpack"}
-# AI core operators of CANN (list of TBE operators in its documentation) that MindSpore also registers for the AICPU,
-# under the name of MindSpore. Where CANN is installed its own list is read.
+# Operators that MindSpore registers for the AICPU and, in its table of TBE kernels, for the AI cores (public sources,
+# mindspore/python/mindspore/ops/_op_impl/tbe; no longer in the wheel). Where CANN is installed its own list is read.
 _KNOWN_TBE = frozenset(
     (
         "AddN",
@@ -47,7 +47,6 @@ _KNOWN_TBE = frozenset(
         "BiasAdd",
         "BiasAddGrad",
         "Gather",
-        "GatherD",
         "OneHot",
         "ReduceMean",
         "ReduceSum",
