@@ -1,4 +1,4 @@
-"""Learning rate by hand; AdamW against a float64 oracle, and against PyTorch where it is installed."""
+"""Learning rate by hand; AdamW against a float64 oracle, and against PyTorch and optax where they are installed."""
 
 import mindspore as ms
 import numpy as np
@@ -123,6 +123,21 @@ def test_gradients_of_every_size_move_parameters_as_in_pytorch():
         optimizer.step()
     expected = [parameter.detach().numpy() for parameter in parameters]
     assert_same_movement(expected, oracle(start, gradients, rates), start, 1e-9)
+
+
+def test_gradients_of_every_size_move_parameters_as_in_optax():
+    optax, jax = pytest.importorskip("optax"), pytest.importorskip("jax")
+    start, gradients, rates = problem()
+    with jax.experimental.enable_x64():
+        parameters, all_rates = [jax.numpy.asarray(array) for array in start], jax.numpy.asarray(rates)
+        decayed = [array.ndim > 1 for array in start]
+        optimizer = optax.adamw(lambda count: all_rates[count], 0.9, 0.98, 1e-6, weight_decay=0.1, mask=decayed)
+        state = optimizer.init(parameters)
+        for step_gradients in gradients:
+            step_gradients = [jax.numpy.asarray(gradient, float) for gradient in step_gradients]
+            updates, state = optimizer.update(step_gradients, state, parameters)
+            parameters = optax.apply_updates(parameters, updates)
+        assert_same_movement([np.asarray(array) for array in parameters], oracle(start, gradients, rates), start, 1e-9)
 
 
 def test_an_update_that_is_not_taken_changes_no_bit():
