@@ -28,7 +28,6 @@ from lightclip_ms.train.run_folder import RunFolder
 from lightclip_ms.train.schedule import label_phase, learning_rate
 from lightclip_ms.train.state import (
     TrainState,
-    check_agreement,
     make_header,
     refuse_other_run,
     require_resumable,
@@ -100,8 +99,8 @@ class Trainer:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
                 signal.signal(number, self._request_stop)
         self._restore()
-        check_agreement(parallel.gather_number(self.global_step, self.world_size), self.folder.path)
-        worker_logs.mark_begun()  # everything is checked: from here on the folder is this run's
+        parallel.wait_for_all(self.world_size)
+        worker_logs.mark_begun()  # every rank has checked everything: from here on the folder is this run's
         self.folder.open_metrics(self.global_step)
         if self.config.train.pack_captions:
             self._fix_packed_rows()

@@ -104,15 +104,6 @@ def require_resumable(header: dict) -> None:
             raise ValueError(f"no checkpoint of training: {key} in its header is {shown(header.get(key))}")
 
 
-def check_agreement(steps: list[float], folder) -> None:
-    """All ranks must resume from the same step; otherwise they would silently train different weights."""
-    if len(set(steps)) > 1:
-        raise ValueError(
-            f"{folder}: the ranks found checkpoints of different steps ({', '.join(f'{step:.0f}' for step in steps)}); "
-            "output_dir must be a folder that all machines share"
-        )
-
-
 def _flatten(values: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in values.items():

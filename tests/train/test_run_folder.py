@@ -21,7 +21,6 @@ from lightclip_ms.train.checkpoint import CheckpointFolder
 from lightclip_ms.train.loop import is_sound
 from lightclip_ms.train.progress import progress_line
 from lightclip_ms.train.run_folder import RunFolder
-from lightclip_ms.train.state import check_agreement
 from lightclip_ms.train.terms.term import make_terms
 from tests import ROOT
 from tests.data.data_files import encode, picture, write_tar
@@ -199,12 +198,6 @@ def test_other_ranks_write_nothing(tmp_path):
 )
 def test_what_stops_a_run(changes, sound):
     assert is_sound({**RECORD, **changes}) == sound
-
-
-def test_cards_that_found_different_checkpoints_do_not_train_on():
-    check_agreement([7.0, 7.0], "runs/a")
-    with pytest.raises(ValueError, match=r"runs/a: .* different steps \(7, 0\); output_dir must be a folder that all"):
-        check_agreement([7.0, 0.0], "runs/a")
 
 
 def test_the_progress_line_has_every_term_its_advice_and_the_overflows():
