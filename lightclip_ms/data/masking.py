@@ -11,6 +11,16 @@ def num_slots(context_length: int, mask_ratio: float = 0.15) -> int:
     return math.ceil(mask_ratio * context_length)
 
 
+def most_masked(tokens: int, captions: int, mask_ratio: float = 0.15) -> int:
+    """The most words that `mask_tokens` masks in `captions` captions of `tokens` ids in all, SOT and EOT included.
+
+    A caption of m words has k <= mask_ratio * m + 1 - mask_ratio of them masked (one word; for more, rounding adds a
+    half at most).
+    """
+    words = max(0, tokens - 2 * captions)
+    return min(words, math.floor(mask_ratio * words + captions * max(0.5, 1 - mask_ratio) + 1e-6))
+
+
 def mask_tokens(ids: np.ndarray, rng, *, vocab_size: int = 49408, mask_ratio: float = 0.15):
     """Mask `k = max(1, floor(mask_ratio * m + 0.5))` of the m words of each text, none if it has no words.
 

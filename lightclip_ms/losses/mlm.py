@@ -1,24 +1,28 @@
 """Masked language modelling, one head of Eq. 14-15. N captions of this rank, M mask slots per caption, V vocabulary."""
 
-import math
-
+import mindspore as ms
 from mindspore import ops
 
 from lightclip_ms.losses.vectors import log_sum_exp, promote
 
 
-def vocabulary_rows(weights, rows_per_text):
-    """Indices [R] of the slots to predict, used slots first: int32, R = min(ceil(N rows_per_text), N M).
+def vocabulary_rows(weights, count):
+    """Indices [R] of the slots to predict, int32, R = min(count, N M): slot 0 of every caption, then slot 1, and so on.
 
     Captions need few of their slots, and V logits are the most memory and work of a slot. The static R keeps shapes
-    fixed; if there are more real slots than R, the loss is the mean over R of them.
+    fixed. Used slots come before unused ones; if there are more of them than R, every caption keeps its first ones, and
+    no caption more than one beyond another that has more.
 
     Args:
-        weights: [N, M], 1 for a real slot and 0 for an unused one.
-        rows_per_text: float, about twice what a caption has on average.
+        weights: [N, M], 1 for a used slot and 0 for an unused one.
+        count: int, at least 1.
     """
-    rows = min(weights.size, math.ceil(weights.shape[0] * rows_per_text))
-    return ops.topk(weights.reshape(-1), rows)[1]
+    captions, slots = weights.shape
+    # Distinct ranks, so that no order of ties decides: below 0 for unused slots, above for used ones.
+    first = ops.expand_dims(ops.arange(captions).astype(ms.int32), 1)
+    place = ops.arange(slots).astype(ms.int32) * captions + first
+    rank = weights.astype(ms.float32) * weights.size - place.astype(ms.float32)
+    return ops.topk(rank.reshape(-1), min(weights.size, count))[1]
 
 
 def mlm_loss(logits, labels, weights):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightclip_ms.data import mask_tokens
-from lightclip_ms.data.masking import num_slots
+from lightclip_ms.data.masking import most_masked, num_slots
 
 VOCAB = 1000
 SOT, EOT, MASK = VOCAB - 2, VOCAB - 1, VOCAB
@@ -44,6 +44,21 @@ def test_never_more_than_the_slots():
     ids = texts([75])
     assert mask_tokens(ids, np.random.default_rng(0), vocab_size=VOCAB, mask_ratio=1.0)[3].sum() == 75
     assert num_slots(77) == 12 and num_slots(24) == 4 and num_slots(20) == 3
+
+
+@pytest.mark.parametrize("ratio", [0.05, 0.15, 0.6])
+def test_most_masked_bounds_every_mixture_of_lengths(ratio):
+    """Against the best mixture of up to 6 captions of up to 30 words, found word by word."""
+    masked = mask_tokens(texts(range(31), 32), np.random.default_rng(0), vocab_size=VOCAB, mask_ratio=ratio)[3].sum(1)
+    best = np.zeros(6 * 30 + 1)  # by words in all, of the captions so far
+    for captions in range(1, 7):
+        best = np.array(
+            [max(best[words - m] + masked[m] for m in range(min(30, words) + 1)) for words in range(len(best))]
+        )
+        for words in range(captions, 30 * captions + 1):
+            bound = most_masked(words + 2 * captions, captions, ratio)
+            assert best[words] <= bound <= best[words] + captions  # and not by a row per caption too many
+    assert most_masked(3, 2) == most_masked(4, 2) == 0 and most_masked(5, 2) == 1
 
 
 def test_fates_are_80_10_10_and_positions_uniform():

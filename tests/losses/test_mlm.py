@@ -88,10 +88,25 @@ def test_bad_shapes():
         losses.mlm_loss(Tensor(logits), Tensor(labels[:2]), Tensor(weights))
 
 
-@pytest.mark.parametrize("rows_per_text, count", [(0.5, 2), (1.2, 5), (2, 8), (3, 12), (9, 12)])
-def test_real_slots_get_their_rows_first(rows_per_text, count):
+def first_slots(weights, count):
+    """Flat indices of slot 0 of every caption, slot 1 of every caption, ...: used ones first."""
+    captions, slots = weights.shape
+    order = [(slot, caption) for slot in range(slots) for caption in range(captions)]
+    order.sort(key=lambda place: weights[place[1], place[0]] == 0)  # stable
+    return [caption * slots + slot for slot, caption in order[:count]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 12, 36])
+def test_rows_are_those_of_a_plain_loop(count):
     weights = np.zeros((4, 3), np.float32)
     weights[[0, 0, 1, 3, 3], [0, 1, 0, 0, 1]] = 1
-    rows = losses.vocabulary_rows(Tensor(weights), rows_per_text).asnumpy()
-    assert rows.dtype == np.int32 and len(set(rows.tolist())) == len(rows) == count  # no slot counts twice
-    assert weights.reshape(-1)[rows].sum() == min(count, 5)
+    rows = losses.vocabulary_rows(Tensor(weights), count).asnumpy()
+    assert rows.dtype == np.int32 and rows.tolist() == first_slots(weights, count)
+
+
+def test_a_limit_falls_on_all_captions_alike():
+    """Six captions with 11 masked words each and 27 rows; with all ties, topk kept 0 0 0 11 6 7 of 24."""
+    weights = np.tile((np.arange(12) < 11).astype(np.float32), (6, 1))
+    rows = ms.jit(losses.vocabulary_rows)(Tensor(weights), 27).asnumpy()
+    assert rows.tolist() == first_slots(weights, 27)
+    assert np.bincount(rows // 12).tolist() == [5, 5, 5, 4, 4, 4]
