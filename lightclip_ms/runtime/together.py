@@ -53,7 +53,7 @@ def run_together(work: Callable[[Peers], object], rank: int, world_size: int):
                 pass
         states = gather(ms.Tensor([[state]], ms.float32)).asnumpy()[:, 0].astype(int).tolist()
         if _HAS_FAILED in states:
-            texts = _gather_bytes(gather, str(value).encode() if state == _HAS_FAILED else b"", rank)
+            texts = _gather_bytes(gather, _text(value, rank) if state == _HAS_FAILED else b"")
             if state == _HAS_FAILED:
                 raise value
             raise OSError(texts[states.index(_HAS_FAILED)].decode())
@@ -63,11 +63,18 @@ def run_together(work: Callable[[Peers], object], rank: int, world_size: int):
             raise RuntimeError(f"some ranks are done while others wait for them: {states}")
         if state == _IS_DONE:
             return value
-        answers.put(_gather_bytes(gather, value, rank))
+        answers.put(_gather_bytes(gather, value))
         state, value = _AT_WORK, None
 
 
-def _gather_bytes(gather, data: bytes, rank: int) -> list[bytes]:
+def _text(error: BaseException, rank: int) -> bytes:
+    """What the other ranks say about an error: its own line if that is made for users."""
+    is_plain = isinstance(error, (ValueError, OSError))
+    text = str(error) if is_plain else f"rank {rank} failed: {type(error).__name__}: {error}"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _gather_bytes(gather, data: bytes) -> list[bytes]:
     """The bytes of every rank, in rank order."""
     low = len(data) % (1 << 24)  # float32 counts so far
     sizes = gather(ms.Tensor([[low, len(data) >> 24]], ms.float32)).asnumpy().astype(np.int64) @ [1, 1 << 24]
