@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor
 
 from lightclip_ms.config.schema import Config
@@ -36,6 +37,7 @@ from lightclip_ms.train.step import TrainStep
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.terms.term import needed_parts
 from lightclip_ms.train.transfer import freeze, load_pretrained
+from lightclip_ms.train.upload import one_ahead, ready_to_upload
 
 
 class Stopped(Exception):
@@ -142,17 +144,17 @@ class Trainer:
         train = self.config.train
         phase = label_phase(self.config.loss, epoch, train.epochs)
         start = self.global_step % self.data.steps_per_epoch
-        for batch in self._timed(self.data.epoch(epoch, start)):
+        for batch, arrays in self._timed(one_ahead(self.data.epoch(epoch, start), self._with_tensors)):
             lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)
             self.packed.check(batch, self.global_step + 1)
             self._profiler.before(self.global_step + 1)
             began = time.monotonic()
-            metrics = self.step(
+            numbers = (
                 Tensor(phase, ms.int32),
                 self.step.update.optimizer.rate(lr),
                 Tensor(float(self._stop), ms.float32),
-                *(Tensor(array) for array in self.layout.arrays(batch)),
             )
+            metrics = self.step(*ready_to_upload(numbers), *arrays)
             self.global_step += 1
             self._profiler.after(self.global_step, metrics)
             lifeline.note_step(time.monotonic() - began)
@@ -170,6 +172,11 @@ class Trainer:
         self._read_metrics()
         self._save(epoch)
         self._evaluate_if_due()
+
+    def _with_tensors(self, batch: dict) -> tuple:
+        """A batch without its pictures, whose memory the pipeline uses again, and the tensors of all its parts."""
+        tensors = ready_to_upload(Tensor(array) for array in self.layout.arrays(batch))
+        return {name: array for name, array in batch.items() if array.dtype != np.uint8}, tensors
 
     def _evaluate_if_due(self) -> None:
         """Evaluate after the last step of an epoch, unless that is recorded."""
