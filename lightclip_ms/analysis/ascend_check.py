@@ -4,14 +4,14 @@ import collections
 import math
 from dataclasses import dataclass
 
-from lightclip_ms.analysis.ascend_kernels import AICPU, EAGER, FAST, Declarations
+from lightclip_ms.analysis.ascend_kernels import AICPU, EAGER, FAST, STRUCTURAL, Declarations
+from lightclip_ms.analysis.cost_model import matrix_flops
 from lightclip_ms.analysis.graph import HOST_OPERATORS, Operator
+from lightclip_ms.analysis.host_calls import HostCalls, find_host_calls, operators_between
 
 # The cores have no arithmetic for these: such an operator goes to the few scalar processors of the card (AICPU).
 _SLOW_TYPES = ("double", "complex64", "complex128")
 _BYTES = {"bool": 1, "int8": 1, "uint8": 1, "float16": 2, "bfloat16": 2, "int16": 2, "double": 8, "int64": 8}
-_MATCHER = "lightclip_ms/losses/matching.py"  # the only code that may call the host
-_MATCHING_TERM = "token-TokenTerm/"
 _PROBLEMS = {
     AICPU: "runs on the card's scalar processors",
     EAGER: "has an Ascend kernel for eager mode only; in a graph MindSpore would run it on the host",
@@ -41,7 +41,7 @@ def check(operators: list[Operator], declarations: Declarations, matchers: int =
 
     Args:
         operators: the graph.
-        matchers: how many calls of the matcher it must have: 1, or 0 for a configuration without token alignment.
+        matchers: how many matchings it must start and fetch: 1, or 0 for a configuration without token alignment.
     """
     groups = collections.defaultdict(list)
     for operator in operators:
@@ -57,24 +57,23 @@ def check(operators: list[Operator], declarations: Declarations, matchers: int =
         if not is_host and evidence.kind not in FAST:
             problem = _PROBLEMS.get(evidence.kind, _UNKNOWN)
             violations.append(f"{name}: {problem} ({_places(group)})")
-    violations += _host_violations(groups, matchers) + _tensor_violations(operators)
-    return Report(primitives, launched, _transfers(groups), violations)
+    calls = find_host_calls(operators)
+    violations += _host_violations(operators, calls, matchers) + _tensor_violations(operators)
+    return Report(primitives, launched, _transfers(groups, operators, calls), violations)
 
 
-def _host_violations(groups: dict[str, list[Operator]], matchers: int) -> list[str]:
-    found = [operator for operator in groups.get("PyFunc", ()) if _is_matcher(operator)]
-    others = [operator for name in HOST_OPERATORS for operator in groups.get(name, ()) if operator not in found]
+def _host_violations(operators: list[Operator], calls: HostCalls, matchers: int) -> list[str]:
     violations = [
-        f"{operator.name}: a call of the host that is not the matcher's ({_place(operator)})" for operator in others
+        f"{operator.name}: a call of the host that is not the matcher's ({_place(operator)})"
+        for operator in calls.others
     ]
-    if len(found) != matchers:
-        violations.append(f"PyFunc: {len(found)} calls of the matcher, {matchers} expected")
+    for what, found in (("starts", calls.starts), ("fetches", calls.fetches)):
+        if len(found) != matchers:
+            violations.append(f"PyFunc: the matcher {what} {len(found)} times, {matchers} expected")
+    for start, fetch in zip(calls.starts, calls.fetches):
+        if not any(operator.name not in STRUCTURAL for operator in operators_between(operators, start, fetch)):
+            violations.append(f"PyFunc: the device has no work between start and fetch ({_place(fetch)})")
     return violations
-
-
-def _is_matcher(operator: Operator) -> bool:
-    # Under msrun, graphs come without lines of code: then the term that the call belongs to tells.
-    return operator.line.startswith(_MATCHER) or (not operator.line and _MATCHING_TERM in operator.scope)
 
 
 def _tensor_violations(operators: list[Operator]) -> list[str]:
@@ -112,11 +111,16 @@ def _tensor_violations(operators: list[Operator]) -> list[str]:
     return violations
 
 
-def _transfers(groups: dict[str, list[Operator]]) -> list[str]:
+def _transfers(groups: dict[str, list[Operator]], operators: list[Operator], calls: HostCalls) -> list[str]:
     lines = [
         f"PyFunc in {_place(operator)}: {volume(operator.inputs)} to the host, {volume(operator.outputs)} back"
         for operator in groups.get("PyFunc", ())
     ]
+    for start, fetch in zip(calls.starts, calls.fetches):
+        between = operators_between(operators, start, fetch)
+        count = sum(operator.name not in STRUCTURAL for operator in between)
+        share = matrix_flops(between) / max(1, matrix_flops(operators))
+        lines.append(f"between start and fetch of the matcher: {count} operators, {share:.1%} of the matrix FLOPs")
     if "Switch" in groups:
         lines.append(f"Switch: {len(groups['Switch'])} condition(s), one byte each, that the host waits for")
     return lines

@@ -29,6 +29,7 @@ class Operator:
     """One node: primitive name, the Cell it came from, the tensors it makes and the tensors it reads.
 
     `line` is the line of code behind it, `folder/file.py:12`, the innermost one outside MindSpore; "" if not asked for.
+    `node` names it in its graph, `sources` the nodes that must have run before it.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Operator:
     outputs: Tensors
     inputs: Tensors = ()
     line: str = ""
+    node: str = ""
+    sources: tuple[str, ...] = ()
 
 
 def compiled_operators(cell: nn.Cell, *inputs) -> list[Operator]:
@@ -100,7 +103,9 @@ def _operators(serialized: bytes) -> list[Operator]:
             known[node.name] = outputs = _outputs(node)
             if node.op_type in names:
                 inputs = tuple(tensor for name in node.input for tensor in known.get(name, ()))
-                operators.append(Operator(names[node.op_type], node.domain, outputs, inputs))
+                operators.append(
+                    Operator(names[node.op_type], node.domain, outputs, inputs, "", node.name, tuple(node.input))
+                )
     return operators
 
 

@@ -34,11 +34,23 @@ def token_alignment_loss(image_tokens, text_tokens, valid, normalizer="sample", 
     Raises:
         ValueError: the shapes do not fit, or `normalizer` is unknown.
     """
+    cost = token_costs(image_tokens, text_tokens, valid)
+    return matched_loss(cost, assign_tokens(cost, valid.astype(ms.bool_), box), valid, normalizer)  # Eq. 12
+
+
+def token_costs(image_tokens, text_tokens, valid):
+    """1 - cosine of every word and patch of a pair (Eq. 10, 11): [N, L, P], float32 or float64.
+
+    Arguments and errors are those of `token_alignment_loss`.
+    """
     check_token_shapes(image_tokens, text_tokens, valid)
-    valid = valid.astype(ms.bool_)
     image, text = l2_normalize(promote(image_tokens)), l2_normalize(promote(text_tokens))
-    cost = 1 - ops.matmul(text, ops.transpose(image, (0, 2, 1)))  # [N, L, P], Eq. 10, 11
-    patches = assign_tokens(cost, valid, box)  # Eq. 12
+    return 1 - ops.matmul(text, ops.transpose(image, (0, 2, 1)))
+
+
+def matched_loss(cost, patches, valid, normalizer="sample"):
+    """`token_alignment_loss` of costs [N, L, P] whose matching is known: `patches` as `assign_tokens` returns them."""
+    valid = valid.astype(ms.bool_)
     # The assignment carries no gradient; the costs that it selects do.
     matched = ops.expand_dims(patches, -1) == ops.arange(cost.shape[-1]).astype(ms.int32)
     per_pair = ops.sum(ops.where(matched, cost, ops.zeros_like(cost)), (1, 2))  # [N]

@@ -94,7 +94,7 @@ class _AddPart(_Features):
 
     def _surrogate(self, arrays, phase, totals, feature_grad):
         batch = self.objective.name_parts(arrays, phase)
-        features = self.objective.encode(batch)
+        features = self.objective.begin(self.objective.encode(batch), batch)
         loss = (self.join(features) * feature_grad).sum()
         averaged = ops.zeros((1,), ms.float32)
         if self.objective.pair_terms:

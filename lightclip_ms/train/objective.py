@@ -49,7 +49,10 @@ class Objective(nn.Cell):
             synchronize_batch_norm(term, rank, world_size)
         self.terms = terms
         self.batch_terms = tuple(term for term in terms if isinstance(term, BatchTerm))
-        self.pair_terms = tuple(term for term in terms if not isinstance(term, BatchTerm))
+        pair_terms = [term for term in terms if not isinstance(term, BatchTerm)]
+        # A term that waits for the host is computed last, behind all that may run meanwhile.
+        self.pair_terms = tuple(sorted(pair_terms, key=lambda term: term.starts_early))
+        self.early_terms = tuple(term for term in pair_terms if term.starts_early)
         # Where each term's loss and logs are in the vector of its group.
         self._compares = tuple(term in self.batch_terms for term in terms)
         self._places, self._log_places = _places(terms, self.batch_terms, self.pair_terms)
@@ -72,12 +75,13 @@ class Objective(nn.Cell):
             (loss, float32 [len(metrics)]), whose means over ranks are those of one rank with the whole batch.
         """
         batch = self.name_parts(arrays, phase)
-        features = self.encode(batch)
-        compared, averaged = None, None
-        if self.pair_terms:
-            averaged = self.average(features, batch, self.totals(batch))
+        features = self.begin(self.encode(batch), batch)
+        compared, averaged, earlier = None, None, ()
         if self.batch_terms:
             compared = self.compare(features, batch)
+            earlier = (compared,)
+        if self.pair_terms:
+            averaged = self.average(features, batch, self.totals(batch), earlier)
         return self.combine(compared, averaged)
 
     def name_parts(self, arrays, phase):
@@ -145,6 +149,13 @@ class Objective(nn.Cell):
                 features[name] = pooled[index * count : (index + 1) * count]
         return features
 
+    def begin(self, features, batch):
+        """Let the host start what a term will wait for; whatever reads the features returned comes after that."""
+        for term in self.early_terms:
+            features = term.begin(features, batch)
+            features = _behind(features, features["ticket"])
+        return features
+
     def compare(self, features, batch):
         """Losses, then logs of the `BatchTerm`s, float32 [losses + logs]; one gather serves all of them."""
         own = ()
@@ -162,8 +173,10 @@ class Objective(nn.Cell):
         """What the means of the `PairTerm`s divide by over all ranks, float32 [terms]."""
         return self.sum_over_ranks(self._counts(batch))
 
-    def average(self, features, batch, totals):
+    def average(self, features, batch, totals, earlier=()):
         """Losses, then logs of the `PairTerm`s on a batch or a part of one, float32 [losses + logs].
+
+        A term that waits for the host does so once `earlier`, a tuple of arrays, and the other terms are computed.
 
         Summed over the parts of a rank's batch, the mean of each loss over ranks is that of one rank with the whole
         batch; the logs are means of the part.
@@ -171,6 +184,8 @@ class Objective(nn.Cell):
         counts = self._counts(batch)
         values, logs = (), ()
         for index, term in enumerate(self.pair_terms):
+            if term.starts_early:
+                features["ticket"] = ops.depend(features["ticket"], (totals,) + earlier + values)
             value, more = term(features, batch)
             values += (value * losses.rank_weight(counts[index], totals[index], self.world_size),)
             logs += more
@@ -225,6 +240,22 @@ def ordered_parts(config: LossConfig) -> tuple[str, ...]:
     """Names of the parts of a batch for the active terms, in the order of `data.batch.PARTS`."""
     needed = {"image", "text", *needed_parts(config)}
     return tuple(name for name in PARTS if name in needed)
+
+
+def _behind(features, ticket):
+    """The same features, none of which is read before `ticket` is there."""
+    later = {"ticket": ticket}
+    for name, value in features.items():
+        if name == "ticket":
+            continue
+        if isinstance(value, tuple):
+            held = ()
+            for array in value:
+                held += (ops.depend(array, ticket),)
+            later[name] = held
+        else:
+            later[name] = ops.depend(value, ticket)
+    return later
 
 
 def rows_of(stages, start: int, end: int):

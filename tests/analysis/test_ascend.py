@@ -15,6 +15,7 @@ from lightclip_ms.analysis import step_graph
 from lightclip_ms.analysis.ascend_check import check
 from lightclip_ms.analysis.ascend_kernels import Declarations
 from lightclip_ms.analysis.graph import Operator, frontend_operators
+from lightclip_ms.analysis.host_calls import find_host_calls, operators_between
 from lightclip_ms.config.schema import Config, TrainConfig
 from tests import ROOT
 from tests.train.test_distributed import msrun
@@ -28,25 +29,41 @@ def declarations():
     return Declarations()
 
 
-def test_the_step_in_bfloat16_passes_and_holds_the_plain_operators(declarations):
-    """bfloat16 has no CPU kernels: that it compiles shows that no kernel is needed."""
+@pytest.fixture(scope="module")
+def bfloat16_step():
+    """Operators of a step with 3 pairs. bfloat16 has no CPU kernels: that it compiles shows that none is needed."""
     model = dataclasses.replace(MODEL, text_width=32)  # heads of 16 channels, which the fused attention takes
     config = Config(model=model, train=TrainConfig(amp_level="O2", amp_dtype="bfloat16"))
-    operators = step_graph.step_operators(config, 3)
+    return step_graph.step_operators(config, 3)
+
+
+def test_the_step_in_bfloat16_passes_and_holds_the_plain_operators(declarations, bfloat16_step):
+    operators = bfloat16_step
     report = check(operators, declarations)
     assert report.violations == []
     counts = collections.Counter(operator.name for operator in operators)
     assert counts["LayerNorm"] == counts["LayerNormGrad"] > 10  # not the forms for the CPU back end
     assert {kind for operator in operators if operator.name == "MatMul" for _, kind in operator.outputs} == {"bfloat16"}
-    assert counts["FlashAttentionScore"] == counts["FlashAttentionScoreGrad"] == model.text_layers
+    assert counts["FlashAttentionScore"] == counts["FlashAttentionScoreGrad"] == MODEL.text_layers
     # 3 pairs, 10 words, 2 x 2 patches: float32 costs and the word mask; the assignment comes back
-    assert len(report.transfers) == 1
-    assert (
-        f"{3 * 10 * 4 * 4 + 3 * 10:,} bytes" in report.transfers[0] and f"{3 * 10 * 4:,} bytes" in report.transfers[0]
-    )
+    start, fetch, between = report.transfers
+    assert f"{3 * 10 * 4 * 4 + 3 * 10:,} bytes" in start and ", 4 bytes (int32 [1]) back" in start
+    assert ": 4 bytes (int32 [1]) to the host" in fetch and f"{3 * 10 * 4:,} bytes" in fetch
+    assert between.startswith("between start and fetch of the matcher: ")
     assert dict((row[0], row[3]) for row in report.primitives)["MatMul"].startswith("aclnn")
     missing = check(operators, declarations, matchers=0).violations
-    assert missing == ["PyFunc: 1 calls of the matcher, 0 expected"]
+    assert missing == [f"PyFunc: the matcher {what} 1 times, 0 expected" for what in ("starts", "fetches")]
+
+
+def test_between_start_and_fetch_the_device_computes_the_other_terms(bfloat16_step):
+    calls = find_host_calls(bfloat16_step)
+    between = operators_between(bfloat16_step, *calls.starts, *calls.fetches)
+    shapes = [operator.outputs[0][0] for operator in between if operator.name.startswith("MatMul")]
+    # Logits of 3 pairs times 2 slots, forward only, and similarities of the instance loss.
+    assert [shape for shape in shapes if MODEL.vocab_size in shape] == [(6, MODEL.vocab_size)] * 2
+    assert (3, 3) in shapes
+    # The towers come before, gradients and updates behind.
+    assert not {"Conv2D", "LayerNorm", "LayerNormGrad", "Adam", "AdamW"} & {operator.name for operator in between}
 
 
 def test_layers_are_built_for_the_cpu_again_afterwards():
@@ -146,11 +163,25 @@ def test_graphs_compiled_after_a_check_leave_no_files(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_or_second_matcher_is_reported(declarations):
-    matcher = Operator("PyFunc", "Default/PyFunc-op0", (((2, 4), "int32"),), (), "lightclip_ms/losses/matching.py:9")
-    assert check([matcher], declarations, 1).violations == []
-    assert check([], declarations, 1).violations == ["PyFunc: 0 calls of the matcher, 1 expected"]
-    assert check([matcher, matcher], declarations, 1).violations == ["PyFunc: 2 calls of the matcher, 1 expected"]
+TICKET, PATCHES = ((1,), "int32"), ((2, 4), "int32")
+MATCHER = (
+    Operator("PyFunc", "Default/a", (TICKET,), (((2, 4, 3), "float"),), "lightclip_ms/losses/matching.py:9", "a"),
+    Operator("Mul", "Default/b", (((2,), "float"),), (TICKET,), "", "b", ("a",)),
+    Operator("PyFunc", "Default/c", (PATCHES,), (TICKET,), "lightclip_ms/losses/matching.py:9", "c", ("a", "b")),
+)
+
+
+def test_exactly_one_start_and_one_fetch_with_work_between_them(declarations):
+    start, work, fetch = MATCHER
+    assert check([start, work, fetch], declarations, 1).violations == []
+    none = ["PyFunc: the matcher starts 0 times, 1 expected", "PyFunc: the matcher fetches 0 times, 1 expected"]
+    assert check([], declarations, 1).violations == none
+    assert check([start, *MATCHER], declarations, 1).violations == ["PyFunc: the matcher starts 2 times, 1 expected"]
+    assert check([start, work], declarations, 1).violations == none[1:]
+    idle = check([start, dataclasses.replace(fetch, sources=("a",)), work], declarations, 1).violations
+    assert idle == ["PyFunc: the device has no work between start and fetch (lightclip_ms/losses/matching.py:9)"]
+    whole = dataclasses.replace(start, outputs=(PATCHES,))
+    assert "a call of the host that is not the matcher's" in check([whole, *MATCHER], declarations, 1).violations[0]
 
 
 def test_what_runs_eagerly_is_no_evidence_for_a_graph(declarations):
@@ -226,17 +257,15 @@ def script(monkeypatch):
 
 
 def test_exit_codes(script, capsys):
-    good = [
-        Operator("PyFunc", "Default/PyFunc", (((2, 4), "int32"),), (), "lightclip_ms/losses/matching.py:9"),
-        Operator("Mul", "Default/Mul", (((2,), "float"),)),
-    ]
+    good = list(MATCHER)
     assert script("resnet18", "swin_nano", operators=good) == 0
     shown = capsys.readouterr().out
-    assert "swin_nano: 2 operators of 2 kinds, 2 with a kernel" in shown
+    assert "swin_nano: 3 operators of 2 kinds, 3 with a kernel" in shown
+    assert "transfer: between start and fetch of the matcher: 1 operators" in shown
     assert "upload: 303," in shown and "bytes (uint8 [2, 224, 224, 3]" in shown  # a batch with packed captions
     assert script("resnet18", operators=good + good) == 1
-    assert "VIOLATION: PyFunc: 2 calls of the matcher, 1 expected" in capsys.readouterr().out
-    assert script("resnet18", "loss.token_weight=0", operators=good[1:]) == 0
+    assert "VIOLATION: PyFunc: the matcher starts 2 times, 1 expected" in capsys.readouterr().out
+    assert script("resnet18", "loss.token_weight=0", operators=good[1:2]) == 0
     with pytest.raises(SystemExit) as left:
         script("no_such_config")
     assert left.value.code == 2 and "no such configuration file" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """The host-side matching: exact, never wrong in silence, and never fatal to the graph that calls it."""
 
+import threading
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -151,7 +153,44 @@ def test_dynamic_shapes_are_refused():
 
 def test_the_host_is_called_once_a_step(monkeypatch):
     calls = []
-    solve = matching._solve
-    monkeypatch.setattr(matching, "_solve", lambda cost, valid: calls.append(cost.shape) or solve(cost, valid))
+    begin = matching._begin
+    monkeypatch.setattr(matching, "_begin", lambda cost, valid: calls.append(cost.shape) or begin(cost, valid))
     ms.jit(ms.value_and_grad(loss_of, grad_position=(0, 1)))(*token_batch(3))[0].asnumpy()
     assert calls == [(3, 5, 4)]
+
+
+def started_loss(tokens, words, valid, box):
+    """Everything up to the start of the matching: what a step leaves behind that ends there."""
+    return losses.start_matching(losses.token_costs(tokens, words, valid), valid, box)
+
+
+def fetched(ticket, valid, box):
+    return losses.fetch_matching(ticket, valid.shape, box)
+
+
+def test_start_returns_before_the_matching_ends_and_fetch_waits(monkeypatch):
+    may_solve, solver = threading.Event(), matching.linear_sum_assignment
+    monkeypatch.setattr(matching, "linear_sum_assignment", lambda cost: may_solve.wait(60) and solver(cost))
+    start, fetch = ms.jit(started_loss), ms.jit(fetched)
+    tokens, words, valid = token_batch(3)
+    box = losses.open_error_box()
+    ticket = start(tokens, words, valid, box)
+    assert ticket.asnumpy() > 0  # the graph has ended, though no row is solved
+    threading.Timer(0.1, may_solve.set).start()
+    patches = fetch(ticket, valid, box).asnumpy()
+    cost = losses.token_costs(tokens, words, valid).asnumpy().transpose(0, 2, 1)
+    matches = losses.match_tokens(cost, valid.asnumpy())
+    np.testing.assert_array_equal(patches, np.where(matches.any(1), matches.argmax(1), matching.UNMATCHED))
+    assert box not in matching._started and losses.take_matching_error(box) is None
+
+
+def test_nothing_is_left_of_a_step_that_ended_between_start_and_fetch():
+    start, fetch = ms.jit(started_loss), ms.jit(fetched)
+    tokens, words, valid = token_batch(3)
+    box = losses.open_error_box()
+    before = len(matching._started)
+    abandoned, ticket = start(tokens, words, valid, box), start(tokens, words, valid, box)
+    assert len(matching._started) == before + 1  # the last one only
+    assert (fetch(ticket, valid, box).asnumpy() >= 0).any() and len(matching._started) == before
+    assert (fetch(abandoned, valid, box).asnumpy() == matching.FAILED).all()
+    assert "no matching of ticket" in str(losses.take_matching_error(box))

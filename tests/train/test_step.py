@@ -8,9 +8,10 @@ import pytest
 from mindspore import Tensor
 
 from lightclip_ms.analysis.graph import HOST_OPERATORS, compiled_operators
+from lightclip_ms.analysis.host_calls import find_host_calls, operators_between
 from lightclip_ms.config.schema import LossConfig
 from lightclip_ms.train.update import MAX_LOGIT_SCALE
-from tests.train.tiny_training import MODEL, build_step, make_batch, step_inputs
+from tests.train.tiny_training import MODEL, PAIRS, build_step, make_batch, step_inputs
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,17 @@ def operators(step):
 def test_the_matcher_is_the_only_host_operator_of_the_training_graph(operators):
     names = collections.Counter(operator.name for operator in operators)
     assert names["Adam"] > 100 and names["MatMul"] > 100  # the whole step was seen
-    assert {name: names[name] for name in HOST_OPERATORS if names[name]} == {"PyFunc": 1}
+    assert {name: names[name] for name in HOST_OPERATORS if names[name]} == {"PyFunc": 2}
+
+
+def test_the_other_terms_run_between_start_and_fetch_of_the_matcher(operators):
+    """In the graph that the CPU back end executes; tests/analysis has the same for Ascend."""
+    calls = find_host_calls(operators)
+    between = operators_between(operators, *calls.starts, *calls.fetches)
+    shapes = [operator.outputs[0][0] for operator in between if operator.name.startswith("MatMul")]
+    assert sum(shape[-1] == MODEL.vocab_size for shape in shapes) == 2  # logits of both heads, forward
+    assert (PAIRS, PAIRS) in shapes  # similarities of the instance loss
+    assert not {"Conv2D", "Adam"} & {operator.name for operator in between}
 
 
 def test_no_host_operator_on_the_inference_path(step):

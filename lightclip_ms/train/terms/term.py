@@ -60,7 +60,15 @@ class PairTerm(Term):
         what the mean over this batch divides by; ranks and parts are weighted by it.
     construct(features, batch) -> (loss, logs)
         the mean over the batch, float32 scalar, and a tuple of the numbers that `logs` names.
+
+    A term that needs the host while the device could go on sets `starts_early` and defines a third one:
+
+    begin(features, batch) -> features
+        hands the work to the host, and adds its ticket as `features["ticket"]`. All other terms are computed between
+        `begin` and `construct`, which may wait for the host. One term of an objective may do so.
     """
+
+    starts_early = False
 
 
 class BatchTerm(Term):

@@ -17,7 +17,7 @@ class TokenTerm(PairTerm):
     def __init__(self, name, model, loss, rank=0):
         super().__init__(name, model, loss, rank)
         visual, text = model.visual, model.text
-        self.matching, self.normalizer = loss.matching, loss.normalizer
+        self.starts_early, self.normalizer = loss.matching == "bipartite", loss.normalizer
         self.sot_id, self.eot_id = text.sot_id, text.eot_id
         self.patches = (visual.image_size // visual.stage_strides[3]) ** 2
         self.projection = TokenProjection(visual.stage_channels[3], text.width)
@@ -26,13 +26,22 @@ class TokenTerm(PairTerm):
     def count(self, batch):
         return losses.token_alignment_count(self._valid(batch), self.patches, self.normalizer)
 
-    def construct(self, features, batch):
+    def begin(self, features, batch):
         projected = self.projection(features["image_tokens"])
-        words, valid = features["text_tokens"], self._valid(batch)
-        if self.matching == "bipartite":
-            loss = losses.token_alignment_loss(projected, words, valid, self.normalizer, self.errors)
+        cost = losses.token_costs(projected, features["text_tokens"], self._valid(batch))
+        features["projected_tokens"], features["token_costs"] = projected, cost
+        features["ticket"] = losses.start_matching(cost, self._valid(batch), self.errors)
+        return features
+
+    def construct(self, features, batch):
+        valid = self._valid(batch)
+        if self.starts_early:
+            projected, cost = features["projected_tokens"], features["token_costs"]
+            patches = losses.fetch_matching(features["ticket"], valid.shape, self.errors)  # Eq. 12
+            loss = losses.matched_loss(cost, patches, valid, self.normalizer)
         else:
-            loss = losses.paired_max_alignment_loss(projected, words, valid)
+            projected = self.projection(features["image_tokens"])
+            loss = losses.paired_max_alignment_loss(projected, features["text_tokens"], valid)
         return loss, (losses.token_collapse(projected),)
 
     def take_error(self):
