@@ -94,11 +94,12 @@ class Supervisor:
 
     def _members(self) -> list[tuple[psutil.Process, str]]:
         """Processes of the job and their roles; not the `tail` of rank 0's log."""
-        if not self._is_msrun:
-            return [(psutil.Process(self._child.pid), "MS_WORKER")]
         members = []
         try:
-            children = psutil.Process(self._child.pid).children()
+            child = psutil.Process(self._child.pid)
+            if not self._is_msrun:
+                return [(child, "MS_WORKER")]
+            children = child.children()
         except psutil.NoSuchProcess:
             return []
         for process in children:
