@@ -15,7 +15,7 @@ import lightclip_ms.runtime.backend
 from lightclip_ms.config.schema import TrainConfig
 from lightclip_ms.encoders import layers
 from lightclip_ms.encoders.cpu_layers import _column_sums
-from lightclip_ms.losses.matching import UNMATCHED, _solve
+from lightclip_ms.losses.matching import UNMATCHED, _begin
 from lightclip_ms.train.adamw import AdamW
 from lightclip_ms.train.update import global_norm
 
@@ -166,7 +166,7 @@ def show_matching(rng, pairs: int = 512, patches: int = 49, positions: int = 77,
             word, patch = linear_sum_assignment(table[places])
             row[np.flatnonzero(places)[word]] = patch
 
-    for name, run in (("plain loop", plain_loop), ("losses.matching", lambda: _solve(cost, valid))):
+    for name, run in (("plain loop", plain_loop), ("losses.matching", lambda: _begin(cost, valid)())):
         seconds = []
         for _ in range(CALLS * ROUNDS):
             start = time.perf_counter()
