@@ -29,7 +29,7 @@ def is_decayed(parameter: Parameter) -> bool:
 class AdamW(nn.Cell):
     """AdamW by MindSpore's `Adam` kernel, whose settings are tensors, so that an update can be voided without a branch.
 
-    On a CPU it takes a third of the time of the fused `AdamWeightDecay` kernel (`python -m benchmarks.operators`).
+    On a CPU it takes half the time of the fused `AdamWeightDecay` kernel (`python -m benchmarks.operators`).
 
     Args:
         parameters: what it updates.
