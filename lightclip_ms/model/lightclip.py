@@ -65,7 +65,7 @@ class LightCLIP(nn.Cell):
             ValueError: another type, shape or kind of number.
         """
         require_images(images, self.visual.image_size)
-        return self._run(self._encode_image, _as_array(images, np.float32), normalize)
+        return self._run(self.visual, _as_array(images, np.float32), normalize)
 
     def encode_text(self, tokens, normalize: bool = False) -> Tensor:
         """Embed captions.
@@ -86,10 +86,10 @@ class LightCLIP(nn.Cell):
         tokens = _as_array(tokens, np.int32)
         longest = check_ids(tokens, self.text.context_length, self.text.vocab_size)
         length = min(length for length in (*TEXT_LENGTHS, self.text.context_length) if length >= longest)
-        return self._run(self._encode_text, tokens[:, :length], normalize)
+        return self._run(self.text, tokens[:, :length], normalize)
 
-    def _run(self, encode, rows: np.ndarray, normalize: bool) -> Tensor:
-        """`encode` on all rows in compiled batches, in evaluation mode."""
+    def _run(self, tower: nn.Cell, rows: np.ndarray, normalize: bool) -> Tensor:
+        """A tower on all rows in compiled batches, in evaluation mode."""
         was_training = self.training
         if was_training:
             self.set_train(False)
@@ -98,7 +98,8 @@ class LightCLIP(nn.Cell):
             for size in plan_batches(len(rows)):
                 batch = rows[start : start + size]
                 filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-                parts.append(encode(Tensor(filled)).asnumpy()[: len(batch)])
+                # Not a method with `ms.jit`: its graph keeps the weights of its first call after `set_data`.
+                parts.append(tower.compile_and_run(Tensor(filled)).asnumpy()[: len(batch)])
                 start += size
         finally:
             if was_training:
@@ -107,14 +108,6 @@ class LightCLIP(nn.Cell):
         if normalize:
             features = features / np.sqrt((features * features).sum(axis=-1, keepdims=True) + np.float32(1e-12))
         return Tensor(features)
-
-    @ms.jit
-    def _encode_image(self, images):
-        return self.visual(images)
-
-    @ms.jit
-    def _encode_text(self, ids):
-        return self.text(ids)
 
     def construct(self, images, tokens):
         """([N, 3, S, S], [N, L]) -> (image features [N, E], text features [N, E], both of length 1; scale [1])."""

@@ -80,20 +80,31 @@ def test_embeddings(model, batch):
 @pytest.fixture
 def shapes(monkeypatch):
     """The shapes of the compiled batches, in order."""
-    seen = []
+    from mindspore import nn
 
-    def spy(name):
-        original = getattr(LightCLIP, name)
+    seen, original = [], nn.Cell.compile_and_run
 
-        def call(self, rows):
-            seen.append(rows.shape)
-            return original(self, rows)
+    def spy(self, rows):
+        seen.append(rows.shape)
+        return original(self, rows)
 
-        monkeypatch.setattr(LightCLIP, name, call)
-
-    spy("_encode_image")
-    spy("_encode_text")
+    monkeypatch.setattr(nn.Cell, "compile_and_run", spy)
     return seen
+
+
+def test_embeddings_are_those_of_the_weights_that_are_loaded_now(batch):
+    """Of weights that a used model gets later, too: by `load_checkpoint`, or on every rank for an evaluation."""
+    images, tokens = batch
+    used, changed = create_model(TINY), create_model(TINY)
+    for _ in range(2):
+        before = used.encode_image(images).asnumpy(), used.encode_text(tokens).asnumpy()
+        for parameter, given in zip(used.get_parameters(), changed.get_parameters()):
+            parameter.set_data(given.value() + 0.01)
+            given.set_data(given.value() + 0.01)
+        after = used.encode_image(images).asnumpy(), used.encode_text(tokens).asnumpy()
+        np.testing.assert_array_equal(after[0], changed.encode_image(images).asnumpy())
+        np.testing.assert_array_equal(after[1], changed.encode_text(tokens).asnumpy())
+        assert not np.allclose(after[0], before[0]) and not np.allclose(after[1], before[1])
 
 
 def test_texts_are_cut_behind_the_longest(shapes):
@@ -104,6 +115,7 @@ def test_texts_are_cut_behind_the_longest(shapes):
     tokens = np.zeros((2, 40), np.int32)
     tokens[:, 0], tokens[0, 15], tokens[1, 5], tokens[1, 30] = SOT, EOT, EOT, EOT
     whole = model.text(ms.Tensor(tokens)).asnumpy()
+    shapes.clear()
     np.testing.assert_allclose(model.encode_text(tokens).asnumpy(), whole, rtol=1e-4, atol=1e-5)
     tokens[0, 15], tokens[0, 39] = 3, EOT
     model.encode_text(ms.Tensor(tokens))
