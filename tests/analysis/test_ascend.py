@@ -59,8 +59,9 @@ def test_between_start_and_fetch_the_device_computes_the_other_terms(bfloat16_st
     calls = find_host_calls(bfloat16_step)
     between = operators_between(bfloat16_step, *calls.starts, *calls.fetches)
     shapes = [operator.outputs[0][0] for operator in between if operator.name.startswith("MatMul")]
-    # Logits of 3 pairs times 2 slots, forward only, and similarities of the instance loss.
-    assert [shape for shape in shapes if MODEL.vocab_size in shape] == [(6, MODEL.vocab_size)] * 2
+    # Logits of the 3 words at most that packed captions of 3 pairs mask here, forward only, and similarities of the
+    # instance loss.
+    assert [shape for shape in shapes if MODEL.vocab_size in shape] == [(3, MODEL.vocab_size)] * 2
     assert (3, 3) in shapes
     # The towers come before, gradients and updates behind.
     assert not {"Conv2D", "LayerNorm", "LayerNormGrad", "Adam", "AdamW"} & {operator.name for operator in between}
