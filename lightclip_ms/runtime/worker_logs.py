@@ -95,8 +95,8 @@ class WorkerLogs:
             print(f"{ERROR_PREFIX}{reason}", file=sys.stderr, flush=True)
             return EXIT_BAD_INPUT
         if not failed:
-            text = "a worker ended without a word: it was killed, perhaps because the machine ran out of memory"
-            print(text, file=sys.stderr, flush=True)
+            text = "a worker was killed and could not say why, perhaps because the machine ran out of memory"
+            print(f"{ERROR_PREFIX}{text}", file=sys.stderr, flush=True)
         for name, lines in (failed or said).items():
             if lines and lines[-1].startswith(ERROR_PREFIX):  # the same mistake on every rank: said once
                 print(lines[-1], file=sys.stderr, flush=True)
