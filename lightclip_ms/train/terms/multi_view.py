@@ -2,10 +2,8 @@
 
 import mindspore as ms
 
-from lightclip_ms import losses
+from lightclip_ms.train.terms.contrast import mean_contrast
 from lightclip_ms.train.terms.term import BatchTerm
-
-HARD = 0  # label phase
 
 
 class MultiViewTerm(BatchTerm):
@@ -21,15 +19,5 @@ class MultiViewTerm(BatchTerm):
         return own
 
     def construct(self, own, everyone, features, batch):
-        loss = 0.0
-        for image, text in ((0, 3), (2, 1), (2, 3)):  # places in `features`; (0, 1) is the instance term's
-            loss = loss + losses.instance_loss(
-                own[image],
-                own[text],
-                features["logit_scale"],
-                HARD,
-                all_image=everyone[image],
-                all_text=everyone[text],
-                offset=self.rank * own[0].shape[0],
-            )
-        return loss / 3, ()
+        pairings = ((0, 3), (2, 1), (2, 3))  # places in `features`; (0, 1) is the instance term's
+        return mean_contrast(own, everyone, pairings, features["logit_scale"], self.rank), ()

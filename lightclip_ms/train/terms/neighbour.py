@@ -6,12 +6,10 @@ N pairs of this rank, G of all ranks, Q size of the queue, E embedding size.
 import mindspore as ms
 from mindspore import ops
 
-from lightclip_ms import losses
 from lightclip_ms.losses.vectors import l2_normalize
+from lightclip_ms.train.terms.contrast import mean_contrast
 from lightclip_ms.train.terms.feature_queue import FeatureQueue
 from lightclip_ms.train.terms.term import BatchTerm
-
-HARD = 0  # label phase
 
 
 class NeighbourTerm(BatchTerm):
@@ -38,17 +36,8 @@ class NeighbourTerm(BatchTerm):
         return image, image_2, self.queue.nearest(text), text
 
     def construct(self, own, everyone, features, batch):
-        loss = 0.0
-        for view in (0, 1):
-            loss = loss + losses.instance_loss(
-                own[view],
-                own[2],
-                features["logit_scale"],
-                HARD,
-                all_image=everyone[view],
-                all_text=everyone[2],
-                offset=self.rank * own[0].shape[0],
-            )
+        # Both pictures with the neighbour.
+        loss = mean_contrast(own, everyone, ((0, 2), (1, 2)), features["logit_scale"], self.rank)
         self.queue(everyone[3])
         cosine = ops.sum(l2_normalize(own[2]) * l2_normalize(own[3]), 1)
-        return loss / 2, (cosine.mean(),)
+        return loss, (cosine.mean(),)
