@@ -20,6 +20,26 @@ from lightclip_ms.train.precision import set_precision
 from lightclip_ms.train.step import step_metrics
 from lightclip_ms.train.update import Update
 
+# Applied by HyperMap: the compiler nests a call for each turn of a loop, and allows 1,000 in all.
+_add = ops.MultitypeFuncGraph("add")
+_copy = ops.MultitypeFuncGraph("copy")
+_clear = ops.MultitypeFuncGraph("clear")
+
+
+@_add.register("Tensor", "Tensor")
+def _add_gradient(buffer, gradient):
+    return ops.assign_add(buffer, gradient.astype(ms.float32))
+
+
+@_copy.register("Tensor")
+def _copy_buffer(buffer):
+    return buffer * 1.0
+
+
+@_clear.register("Tensor")
+def _clear_buffer(buffer):
+    return ops.assign(buffer, ops.zeros_like(buffer))
+
 
 class _Features(nn.Cell):
     """The features that the `BatchTerm`s compare, side by side in one float32 [N, sum of their sizes]."""
@@ -107,8 +127,7 @@ class _AddPart(_Features):
 
     def construct(self, phase, totals, feature_grad, *arrays):
         gradients, (averaged,) = self.grad(arrays, phase, totals, feature_grad)
-        for buffer, gradient in zip(self.buffers, gradients):
-            ops.assign_add(buffer, gradient.astype(ms.float32))
+        ops.HyperMap()(_add, self.buffers, gradients)
         return averaged
 
 
@@ -123,16 +142,12 @@ class _Apply(nn.Cell):
         self.weight_buffers = ms.ParameterTuple([buffers[place] for place in places])
 
     def construct(self, compared, averaged, lr, stop, *weight_grads):
-        for buffer, gradient in zip(self.weight_buffers, weight_grads):
-            ops.assign_add(buffer, gradient)
-        gradients = ()
-        for buffer in self.buffers:
-            gradients += (buffer * 1.0,)
+        ops.HyperMap()(_add, self.weight_buffers, weight_grads)
+        gradients = ops.HyperMap()(_copy, self.buffers)
         _, values = self.objective.combine(compared, averaged)
         values = self.sum_over_ranks(ops.concat((values, stop.reshape(1)))) / self.world_size
         metrics = ops.concat((values, self.update(gradients, lr)))
-        for buffer in self.buffers:
-            ops.assign(buffer, ops.zeros_like(buffer))
+        ops.HyperMap()(_clear, self.buffers)
         return metrics
 
 
