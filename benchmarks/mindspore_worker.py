@@ -77,8 +77,9 @@ def prepare(folder: str, packed: bool = True):
     objective = Objective(model, loss, packed=packed)
     perturb(objective)
     np.savez(f"{folder}/weights.npz", **{p.name: p.asnumpy() for p in objective.get_parameters()})
-    names = [parameter.name for parameter in objective.trainable_params()]  # the step and its optimizer rename them
-    return objective, TrainStep(objective, TrainConfig(lr=1e-6, amp_level="O0")), names
+    names = {id(parameter): parameter.name for parameter in objective.trainable_params()}  # the step renames them
+    step = TrainStep(objective, TrainConfig(lr=1e-6, amp_level="O0"))
+    return objective, step, [names[id(parameter)] for parameter in step.update.parameters]
 
 
 def profile(run, folder) -> dict:

@@ -153,24 +153,38 @@ def load_cell(cell: nn.Cell, prefix: str, arrays: dict[str, np.ndarray], source,
     """
     given = {name.removeprefix(prefix + "/"): array for name, array in arrays.items() if name.startswith(prefix + "/")}
     wanted = {name: parameter for name, parameter in cell.parameters_and_names() if not name.startswith(skip)}
-    wrong = sorted(given.keys() ^ wanted.keys())
-    wrong += [name for name in wanted if name in given and tuple(wanted[name].shape) != given[name].shape]
+    expected = {name: (tuple(parameter.shape), parameter.asnumpy().dtype) for name, parameter in wanted.items()}
+    check_arrays(given, expected, source)
+    for name, parameter in wanted.items():
+        parameter.set_data(Tensor(given[name]))
+
+
+def check_arrays(given: dict[str, np.ndarray], expected: dict[str, tuple[tuple[int, ...], np.dtype]], source) -> None:
+    """Refuse arrays that are not those expected.
+
+    Args:
+        given: arrays by name.
+        expected: shape and dtype of each, by name.
+        source: the file, for messages.
+
+    Raises:
+        ValueError: an array is missing, left over, of another shape or type, or not finite; the message names it.
+    """
+    wrong = sorted(given.keys() ^ expected.keys())
+    wrong += [name for name in expected if name in given and expected[name][0] != given[name].shape]
     if wrong:
         name = wrong[0]
         found = f"shape {given[name].shape}" if name in given else "nothing"
-        expected = f"shape {tuple(wanted[name].shape)}" if name in wanted else "nothing"
+        wanted = f"shape {expected[name][0]}" if name in expected else "nothing"
         raise ValueError(
             f"{source}: checkpoint of another architecture: {name} has {found}, this model expects "
-            f"{expected} ({len(wrong)} parameters differ)"
+            f"{wanted} ({len(wrong)} parameters differ)"
         )
-    for name, parameter in wanted.items():
-        kind = parameter.asnumpy().dtype
+    for name, (_, kind) in expected.items():
         if given[name].dtype != kind:
             raise ValueError(f"{source}: {name} is of type {given[name].dtype}, this model expects {kind}")
         if given[name].dtype.kind == "f" and not np.isfinite(given[name]).all():
             raise ValueError(f"{source}: {name} holds values that are not finite; use an earlier checkpoint")
-    for name, parameter in wanted.items():
-        parameter.set_data(Tensor(given[name]))
 
 
 def token_projection(path: str | os.PathLike) -> np.ndarray | None:

@@ -123,8 +123,9 @@ class Trainer:
         # On the CPU backend a rank waits 30 s in a collective, less than another one may take to compile the graph for
         # a batch that does not fit: there all ranks compile it before the first step, together.
         together = self.world_size > 1 and ms.get_context("device_target") == "CPU"
-        # Accumulation has several graphs, which only a step can compile: there must be no such batch then.
-        accumulates = self.config.train.accumulate > 1
+        accumulates = (
+            self.config.train.accumulate > 1
+        )  # several graphs, which only a step can compile: no such batch then
         self.layout = self.packed.fix(self._saved_rows, self.rank, self.world_size, together and accumulates)
         if together and not accumulates:
             arrays = self.packed.unpacked_arrays()

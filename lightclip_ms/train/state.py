@@ -9,11 +9,15 @@ from lightclip_ms.config.file import from_dict, to_dict
 from lightclip_ms.config.schema import Config
 from lightclip_ms.model.weights import cell_arrays, load_cell
 from lightclip_ms.runtime.versions import versions
+from lightclip_ms.train import joined_vectors
 from lightclip_ms.train.adamw import convert_state
 
 _OPTIMIZERS = ("optimizer.", *(f"optimizer.groups.{group}." for group in range(3)))  # the latter: tower_rates
-# Its references to the objective's parameters.
-_UPDATE_COPIES = ("objective.", "logit_scale", *(f"{optimizer}objective." for optimizer in _OPTIMIZERS))
+# Its references to the objective's parameters, and copies of them.
+_UPDATE_COPIES = (
+    *("objective.", "logit_scale", "vectors."),
+    *(f"{optimizer}{copy}" for optimizer in _OPTIMIZERS for copy in ("objective.", joined_vectors.NAME)),
+)
 # Settings that do not affect the result, so a run may resume with others.
 _MAY_CHANGE = {
     "train.log_every",
@@ -45,6 +49,7 @@ class TrainState:
     """
 
     def __init__(self, objective: nn.Cell, update: nn.Cell):
+        self._vectors = update.vectors
         # (cell, prefix, names that belong to another of the three)
         self._cells = (
             (objective.model, "model", ()),
@@ -54,13 +59,14 @@ class TrainState:
 
     def arrays(self) -> dict:
         """Copies of all arrays, by name."""
-        return {
+        arrays = {
             name: array for cell, prefix, skip in self._cells for name, array in cell_arrays(cell, prefix, skip).items()
         }
+        return self._vectors.moments_apart(arrays)
 
     def load(self, arrays: dict, source) -> None:
         """Set everything from `arrays`. Raises ValueError that names the first array that does not fit."""
-        arrays = convert_state(arrays)
+        arrays = self._vectors.moments_joined(convert_state(arrays), source)
         for cell, prefix, skip in self._cells:
             load_cell(cell, prefix, arrays, source, skip)
 

@@ -36,8 +36,8 @@ class TowerRates(nn.Cell):
         return True
 
 
-def with_tower_rates(parameters: ms.ParameterTuple, model: nn.Cell, config: TrainConfig, make) -> nn.Cell:
-    """The optimizer of `parameters`: that of `make` where they all have one learning rate, else `TowerRates`."""
+def rate_factors(parameters: list, model: nn.Cell, config: TrainConfig) -> list[float]:
+    """Each parameter's share of the learning rate: its tower's own rate, where that is set."""
     own = {"visual": config.image_lr / config.lr, "text": config.text_lr / config.lr}
     factor_of = {
         id(parameter): factor
@@ -45,6 +45,11 @@ def with_tower_rates(parameters: ms.ParameterTuple, model: nn.Cell, config: Trai
         if factor > 0
         for parameter in getattr(model, tower).trainable_params()
     }
-    if not factor_of:
-        return make(parameters)
-    return TowerRates(parameters, [factor_of.get(id(parameter), 1.0) for parameter in parameters], make)
+    return [factor_of.get(id(parameter), 1.0) for parameter in parameters]
+
+
+def with_tower_rates(parameters: ms.ParameterTuple, factors: list[float], config: TrainConfig, make) -> nn.Cell:
+    """The optimizer of `parameters`: that of `make` where they all have one learning rate, else `TowerRates`."""
+    if config.image_lr or config.text_lr:
+        return TowerRates(parameters, factors, make)
+    return make(parameters)

@@ -9,8 +9,9 @@ from mindspore import nn, ops
 from lightclip_ms.config.schema import TrainConfig
 from lightclip_ms.runtime import parallel
 from lightclip_ms.train.adamw import make_adamw
+from lightclip_ms.train.joined_vectors import JoinedVectors
 from lightclip_ms.train.precision import make_loss_scaler, make_overflow_check, needs_loss_scale
-from lightclip_ms.train.tower_rates import with_tower_rates
+from lightclip_ms.train.tower_rates import rate_factors, with_tower_rates
 
 MAX_LOGIT_SCALE = math.log(100)
 UPDATE_METRICS = ("grad_norm", "logit_scale", "loss_scale", "overflow")
@@ -26,12 +27,17 @@ class Update(nn.Cell):
         objective: `Objective`.
         config: optimizer and precision settings.
         world_size: number of ranks.
+
+    Attributes:
+        parameters: what is trained, in the order in which `construct` takes gradients.
     """
 
     def __init__(self, objective: nn.Cell, config: TrainConfig, world_size: int):
         super().__init__()
         self.clip_norm = config.clip_norm
-        self.parameters = ms.ParameterTuple(objective.trainable_params())
+        trained = objective.trainable_params()
+        vectors = JoinedVectors(trained, rate_factors(trained, objective.model, config))
+        self.parameters = vectors.parameters
         self.logit_scale = objective.model.logit_scale
         self.scaler = None
         if needs_loss_scale(config.amp_level, config.amp_dtype):
@@ -39,8 +45,9 @@ class Update(nn.Cell):
             self.scale_value, self.scale_counter = self.scaler.scale_value, self.scaler.counter  # for checkpoints
             self.is_finite = make_overflow_check(world_size)
         make = partial(make_adamw, config=config, is_scaled=self.scaler is not None)
-        self.optimizer = with_tower_rates(self.parameters, objective.model, config, make)
-        self.reduce = parallel.make_grad_reducer(self.parameters, world_size)
+        self.optimizer = with_tower_rates(vectors.updated, vectors.factors, config, make)
+        self.reduce = parallel.make_grad_reducer(vectors.updated, world_size)
+        self.vectors = vectors  # last: this renames parameters, and moments are named after them
 
     def scale_loss(self, loss):
         """`loss` times the loss scale."""
@@ -53,7 +60,7 @@ class Update(nn.Cell):
             float32 [4] of `UPDATE_METRICS`: norm of the gradients, 1 / temperature after the update, loss scale of this
             step, 1 if overflow.
         """
-        gradients = self.reduce(gradients)
+        gradients = self.reduce(self.vectors.join(gradients))
         if self.scaler is None:
             norm = global_norm(gradients)
             self._apply(gradients, norm, lr, None)
@@ -69,7 +76,9 @@ class Update(nn.Cell):
     def _apply(self, gradients, norm, lr, taken):
         if self.clip_norm > 0:
             gradients = scale(gradients, ops.minimum(self.clip_norm / (norm + 1e-6), 1.0))
+        self.vectors.fill()
         self.optimizer(gradients, lr, taken)
+        self.vectors.spread()
         # Clamp the parameter itself: clamping its value in the forward pass would zero its gradient once out of range.
         ops.assign(self.logit_scale, ops.clamp(self.logit_scale, 0.0, MAX_LOGIT_SCALE))
         return True
