@@ -1,6 +1,6 @@
 """Kill a training run again and again, and compare what it becomes with a run nobody touched.
 
-scripts/chaos_resume.py [--workers 1 2] [--kills 10] [--plain] [--keep FOLDER]
+scripts/chaos_resume.py [--workers 1 2] [--kills 10] [--plain] [--keep FOLDER] [key=value ...]
 scripts/chaos_resume.py --faults
 
 The run reads MindRecord files, accumulates gradients and evaluates after each epoch (--plain: shards, no more). Every
@@ -28,6 +28,7 @@ from benchmarks.chaos_run import everything, write_pairs
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="key=value of the runs, for example method=declip")
     parser.add_argument("--faults", action="store_true", help="deaths of single processes instead")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--kills", type=int, default=10)
@@ -40,8 +41,9 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         shard = write_pairs(folder / "pairs.tar")
         if arguments.faults:
-            return 0 if try_faults(folder, [f"data.train={shard}"]) else 1
+            return 0 if try_faults(folder, [f"data.train={shard}", *arguments.overrides]) else 1
         overrides = [f"data.train={shard}"] if arguments.plain else everything(shard)
+        overrides += arguments.overrides
         rng = random.Random(arguments.seed)
         results = [compare(folder, workers, arguments.kills, overrides, rng) for workers in arguments.workers]
     return 0 if all(results) else 1

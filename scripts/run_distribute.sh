@@ -41,7 +41,7 @@ run=$("${train[@]}" --print-output-dir "$@") # a mistake in the configuration en
 demo=no
 [[ $(basename "$config" .yaml) == demo && ${NNODES:-1} == 1 ]] && demo=yes
 if [[ $demo == yes ]]; then
-  "$PYTHON" "$ROOT/scripts/make_demo_data.py" --out demo_data --train 16000
+  "$PYTHON" "$ROOT/scripts/make_demo_data.py" --out demo_data
 fi
 "${train[@]}" --devices "$devices" "$@"
 samples=

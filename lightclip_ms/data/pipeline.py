@@ -79,10 +79,6 @@ class TrainData:
         """Name of a sample for messages: its file and key."""
         return self._source.key(int(index))
 
-    def keys(self, indices) -> list[str]:
-        """Names of the samples of a batch's `index`."""
-        return [self.key(index) for index in indices]
-
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """Batches of an epoch from `start_step` on, exactly as an uninterrupted epoch gives them.
 

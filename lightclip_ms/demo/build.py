@@ -14,10 +14,10 @@ from pathlib import Path
 
 from lightclip_ms.demo import splits
 from lightclip_ms.demo.compose import draw_scene
-from lightclip_ms.demo.openmoji import ATTRIBUTION, FIRST_THINGS, load_emojis
+from lightclip_ms.demo.openmoji import ATTRIBUTION, THINGS
 from lightclip_ms.runtime.files import sha256
 
-VERSION = 3  # raise when the same settings give other pictures or captions
+VERSION = 4  # raise when the same settings give other pictures or captions
 KIND = "lightclip_ms demo data"  # in the manifest: other programs' folders are never touched
 MANIFEST = "manifest.json"
 SHARD_SAMPLES = 1000
@@ -34,17 +34,17 @@ _EVALUATION_SPLITS = {
 class Settings:
     """Numbers of training samples, of samples in each retrieval set and of listed emojis in use, and the seed."""
 
-    train: int = 24000
+    train: int = 30000
     retrieval: int = 500
     seed: int = 0
-    things: int = FIRST_THINGS
+    things: int = THINGS
 
     def __post_init__(self):
         for name in ("train", "retrieval"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if not 10 <= self.things <= len(load_emojis()):
-            raise ValueError(f"things must be 10 to {len(load_emojis())}, got {self.things}")
+        if not 10 <= self.things <= THINGS:
+            raise ValueError(f"things must be 10 to {THINGS}, got {self.things}")
 
 
 def is_complete(out: str | os.PathLike, settings: Settings) -> bool:

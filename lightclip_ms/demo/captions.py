@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightclip_ms.demo.compose import Item, Scene
+from lightclip_ms.demo.openmoji import Emoji
+from lightclip_ms.demo.thing_colours import main_colour
 
 PLACES = {
     (-1, -1): "in the upper left corner",
@@ -52,7 +54,10 @@ ROTATION_WORDS = {"tilted": ("tilted", "slanted"), "upside-down": ("upside-down"
 
 @dataclass(frozen=True)
 class Said:
-    """The facts a caption states: background, and per item (name, size, rotation, place), None where left out."""
+    """The facts a caption states: background, and per item (name, size, rotation, place), None where left out.
+
+    A thing's own colour is not among them: it says nothing that the thing does not.
+    """
 
     background: str
     items: tuple[tuple[str, str | None, str | None, tuple[int, int] | None], ...]
@@ -71,30 +76,38 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[rng.integers(len(options))]
 
 
-def _describe_item(rng: np.random.Generator, item: Item) -> tuple[str, str | None, str | None]:
+def name_thing(emoji: Emoji, words: tuple[str, ...] = (), coloured: bool = True) -> str:
+    """The noun phrase: article, `words`, the thing's colour and its noun."""
+    colour = main_colour(emoji) if coloured and emoji.article in ("a", "some") else None
+    words = (*words, colour) if colour else words
+    # "the small Statue of Liberty", but "a small Mount Fuji"
+    article = emoji.article or ("a" if words else "")
+    return with_article(article, " ".join([*words, emoji.noun]))
+
+
+def _describe_item(rng: np.random.Generator, item: Item, coloured: bool) -> tuple[str, str | None, str | None]:
     """The noun phrase, and the size and rotation it states."""
     size = item.size if item.size in SIZE_WORDS and rng.random() < SAID else None
     rotation = item.rotation if item.rotation in ROTATION_WORDS else None
     words = [_pick(rng, SIZE_WORDS[size])] if size else []
     words += [_pick(rng, ROTATION_WORDS[rotation])] if rotation else []
-    # "the small Statue of Liberty", but "a small Mount Fuji"
-    article = item.emoji.article or ("a" if words else "")
-    return with_article(article, " ".join([*words, item.emoji.noun])), size, rotation
+    return name_thing(item.emoji, tuple(words), coloured), size, rotation
 
 
 def describe(scene: Scene, rng: np.random.Generator) -> tuple[str, Said]:
     """A caption of the scene and the facts it states."""
     colour = scene.background
+    coloured = rng.spawn(1)[0].random(2) < SAID  # apart from the other choices, so that these stay as they were
     slots = {"colour": colour, "a_colour": with_article("a", colour)}
     if len(scene.items) == 2:
         ordered = rng.random() < 0.75
         forms = (BESIDE if scene.items[0].place[0] == 0 else ABOVE) if ordered else UNORDERED
-        first, second = (with_article(item.emoji.article, item.emoji.noun) for item in scene.items)
+        first, second = (name_thing(item.emoji, (), said) for item, said in zip(scene.items, coloured))
         thing = _pick(rng, forms).format(first=first, second=second)
         said = tuple((item.emoji.name, None, None, item.place if ordered else None) for item in scene.items)
         return _pick(rng, PAIR_PLAIN).format(thing=thing, **slots), Said(colour, said)
     (item,) = scene.items
-    thing, size, rotation = _describe_item(rng, item)
+    thing, size, rotation = _describe_item(rng, item, coloured[0])
     place = item.place if rng.random() < (0.15 if item.place == (0, 0) else SAID) else None
     template = _pick(rng, PLAIN if place is None else PLACED)
     plural = item.emoji.article == "some" and item.emoji.noun.endswith("s")

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 FONT = "openmoji/font/glyf_colr0.ttf"
 GLYPH_SIZE = 160  # pixels drawn once per emoji; larger than any emoji in a picture
+THINGS = 1005  # in the list
 FIRST_THINGS = 373  # the never-seen emojis are among the first so many of the list, however many are trained on
 HELD_OUT_EVERY = 9  # one in nine of them is never seen in training
 ATTRIBUTION = """The pictures in this folder are made from emojis designed by OpenMoji, the open-source emoji and
@@ -57,7 +58,7 @@ def load_emojis() -> tuple[Emoji, ...]:
 
 
 @functools.cache
-def split_emojis(things: int = FIRST_THINGS) -> tuple[tuple[Emoji, ...], tuple[Emoji, ...]]:
+def split_emojis(things: int = THINGS) -> tuple[tuple[Emoji, ...], tuple[Emoji, ...]]:
     """(seen, never seen in training) when the first `things` of the list are used.
 
     The never-seen ones do not depend on `things`, on the size of the data or on its seed, so results can be compared.

@@ -12,10 +12,12 @@ from lightclip_ms.eval.sets.labelled import LabelledShards
 from lightclip_ms.eval.sets.prompts import load_class_names, load_templates
 
 RETRIEVAL = {"val": "new pictures of known emojis", "unseen": "emojis never seen in training"}
+# Class list: (its shards, title).
 ZEROSHOT = {
-    "names": "names of known emojis",
-    "unseen_names": "names of never-seen emojis",
-    "colours": "background colours",
+    "names": ("names", "names of known emojis"),
+    "unseen_names": ("unseen_names", "names of never-seen emojis"),
+    "unseen_described": ("unseen_names", "names of never-seen emojis, with colours"),
+    "colours": ("colours", "background colours"),
 }
 EXAMPLES, PICTURES = 4, 5  # captions of each retrieval split, and pictures for each caption
 
@@ -28,11 +30,11 @@ def evaluate_demo(embedder: Embedder, folder: str) -> tuple[dict[str, dict], lis
         embedded = embed_captions(embedder, dataset)
         results[split] = score_retrieval(embedded)
         rows += _examples(dataset, embedded, title)
-    for split in ZEROSHOT:
-        dataset = LabelledShards(os.path.join(folder, f"{split}.tar"))
-        names = load_class_names(os.path.join(folder, f"{split}.txt"))
-        templates = load_templates(os.path.join(folder, f"{split}_templates.txt"))
-        results[split] = evaluate_zeroshot(embedder, dataset, names, templates)
+    for classes, (shards, _) in ZEROSHOT.items():
+        dataset = LabelledShards(os.path.join(folder, f"{shards}.tar"))
+        names = load_class_names(os.path.join(folder, f"{classes}.txt"))
+        templates = load_templates(os.path.join(folder, f"{classes}_templates.txt"))
+        results[classes] = evaluate_zeroshot(embedder, dataset, names, templates)
     return results, rows
 
 
@@ -62,8 +64,8 @@ def format_table(results: dict[str, dict]) -> str:
             cells = "".join(_cell(result[f"{direction}_R@{k}"], result[f"chance_R@{k}"]) for k in KS)
             lines.append(f"{f'{words}, {title}':<46}{cells}")
     lines.append(f"{'zero-shot classification':<46}{'top-1 (chance)':>17}{'top-5 (chance)':>17}{'classes':>17}")
-    for split, title in ZEROSHOT.items():
-        result = results[split]
+    for classes, (_, title) in ZEROSHOT.items():
+        result = results[classes]
         lines.append(
             f"{title:<46}{_cell(result['top1'], result['chance_top1'])}"
             f"{_cell(result['top5'], result['chance_top5'])}{result['classes']:>17}"

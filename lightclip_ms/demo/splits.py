@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightclip_ms.demo.captions import Said, describe, fits, with_article
+from lightclip_ms.demo.captions import Said, describe, fits, name_thing, with_article
 from lightclip_ms.demo.compose import BACKGROUNDS, Scene, is_held_out, sample_scene, sample_single
-from lightclip_ms.demo.openmoji import FIRST_THINGS, Emoji, split_emojis
+from lightclip_ms.demo.openmoji import THINGS, Emoji, split_emojis
 
 NAMES_PER_CLASS, UNSEEN_NAMES_PER_CLASS, COLOURS_PER_CLASS = 2, 6, 50
 _TRAIN, _VAL, _UNSEEN, _NAMES, _UNSEEN_NAMES, _COLOURS = range(6)  # the second word of each sample's seed
@@ -30,7 +30,7 @@ def _held_out(draw: Callable[[], Scene]) -> Scene:
     return next(scene for scene in iter(draw, None) if is_held_out(scene))
 
 
-def train_sample(seed: int, index: int, things: int = FIRST_THINGS) -> Sample:
+def train_sample(seed: int, index: int, things: int = THINGS) -> Sample:
     """Sample `index` of the training split: seen emojis in compositions that are not held out.
 
     Args:
@@ -66,7 +66,7 @@ def _is_ambiguous(scene: Scene, said: Said, samples: list[Sample], facts: list[S
     return any(fits(said, other.scene) for other in samples) or any(fits(other, scene) for other in facts)
 
 
-def val_samples(seed: int, count: int, things: int = FIRST_THINGS) -> list[Sample]:
+def val_samples(seed: int, count: int, things: int = THINGS) -> list[Sample]:
     """Unseen compositions of seen emojis."""
     return _retrieval_split(seed, _VAL, split_emojis(things)[0], count)
 
@@ -85,7 +85,7 @@ def _labelled_split(seed: int, split: int, emojis: tuple[Emoji, ...], per_class:
     return samples
 
 
-def name_samples(seed: int, things: int = FIRST_THINGS) -> list[Sample]:
+def name_samples(seed: int, things: int = THINGS) -> list[Sample]:
     """Single seen emojis in held-out compositions, labelled by emoji."""
     return _labelled_split(seed, _NAMES, split_emojis(things)[0], NAMES_PER_CLASS)
 
@@ -95,7 +95,7 @@ def unseen_name_samples(seed: int) -> list[Sample]:
     return _labelled_split(seed, _UNSEEN_NAMES, split_emojis()[1], UNSEEN_NAMES_PER_CLASS)
 
 
-def colour_samples(seed: int, things: int = FIRST_THINGS) -> list[Sample]:
+def colour_samples(seed: int, things: int = THINGS) -> list[Sample]:
     """Single seen emojis in held-out compositions, labelled by background colour."""
     emojis, _ = split_emojis(things)
     samples = []
@@ -107,10 +107,14 @@ def colour_samples(seed: int, things: int = FIRST_THINGS) -> list[Sample]:
     return samples
 
 
-def class_names(things: int = FIRST_THINGS) -> dict[str, list[str]]:
-    """Class names of each labelled split, in the order of its labels."""
+def class_names(things: int = THINGS) -> dict[str, list[str]]:
+    """Lists of class names, each in the order of its labels: one for each labelled split, and `unseen_described`.
+
+    The latter names the never-seen things with their colours, as captions do.
+    """
     seen, unseen = ([with_article(e.article, e.noun) for e in emojis] for emojis in split_emojis(things))
-    return {"names": seen, "unseen_names": unseen, "colours": list(BACKGROUNDS)}
+    described = [name_thing(emoji) for emoji in split_emojis(things)[1]]
+    return {"names": seen, "unseen_names": unseen, "unseen_described": described, "colours": list(BACKGROUNDS)}
 
 
 # The colour's prompts name many objects, so that their mean is left with the colour alone.
@@ -138,4 +142,4 @@ TEMPLATES = {
         )
     ],
 }
-TEMPLATES["unseen_names"] = TEMPLATES["names"]
+TEMPLATES["unseen_names"] = TEMPLATES["unseen_described"] = TEMPLATES["names"]

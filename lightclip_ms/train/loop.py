@@ -123,9 +123,8 @@ class Trainer:
         # On the CPU backend a rank waits 30 s in a collective, less than another one may take to compile the graph for
         # a batch that does not fit: there all ranks compile it before the first step, together.
         together = self.world_size > 1 and ms.get_context("device_target") == "CPU"
-        accumulates = (
-            self.config.train.accumulate > 1
-        )  # several graphs, which only a step can compile: no such batch then
+        # Accumulation has several graphs, which only a step can compile: there must be no such batch then.
+        accumulates = self.config.train.accumulate > 1
         self.layout = self.packed.fix(self._saved_rows, self.rank, self.world_size, together and accumulates)
         if together and not accumulates:
             arrays = self.packed.unpacked_arrays()

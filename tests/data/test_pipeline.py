@@ -98,9 +98,7 @@ def test_batch_layout(shards):
         "mlm_weights": ((4, 4), np.float32),
         "index": ((4,), np.int32),
     }
-    assert data.key(12) == f"{shards.replace('{0..4}', '2')}: 012" and data.keys(batches[0]["index"]) == [
-        data.key(i) for i in batches[0]["index"]
-    ]
+    assert data.key(12) == f"{shards.replace('{0..4}', '2')}: 012"
     for sample, found in by_sample(batches).items():
         words = set(TOKENIZER.decode(found["text"]).split())
         assert len(words & set(caption(sample).split())) >= 1  # its own caption, augmented

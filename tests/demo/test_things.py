@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightclip_ms.demo import splits
 from lightclip_ms.demo.build import Settings
-from lightclip_ms.demo.openmoji import FIRST_THINGS, draw_emoji, load_emojis, split_emojis
+from lightclip_ms.demo.openmoji import FIRST_THINGS, THINGS, draw_emoji, load_emojis, split_emojis
 
 SIDE = 24
 ALIKE = 0.12  # root mean square difference below which two drawings count as near-duplicates
@@ -39,10 +39,10 @@ def drawings():
 
 
 def test_a_thousand_things_and_the_first_ones_as_before():
-    assert len(load_emojis()) >= 1000
-    assert [len(part) for part in split_emojis()] == [331, 42]
-    assert [len(part) for part in split_emojis(len(load_emojis()))] == [len(load_emojis()) - 42, 42]
-    assert split_emojis()[1] == split_emojis(len(load_emojis()))[1] == split_emojis(100)[1]
+    assert len(load_emojis()) == THINGS >= 1000
+    assert [len(part) for part in split_emojis(FIRST_THINGS)] == [331, 42]
+    assert [len(part) for part in split_emojis()] == [THINGS - 42, 42]
+    assert split_emojis()[1] == split_emojis(FIRST_THINGS)[1] == split_emojis(100)[1]
 
 
 def test_no_added_thing_is_a_person_a_flag_or_a_sign():
@@ -91,16 +91,15 @@ def test_no_added_thing_gives_a_never_seen_one_away(drawings):
 
 
 def test_the_number_of_things_leaves_the_never_seen_splits_alone():
-    everything = len(load_emojis())
     seen = {
         emoji.name
         for index in range(300)
-        for item in [splits.train_sample(0, index, everything)]
+        for item in [splits.train_sample(0, index)]
         for emoji in (part.emoji for part in item.scene.items)
     }
-    assert len(seen - {emoji.name for emoji in split_emojis()[0]}) > 100
-    assert len(splits.class_names(everything)["names"]) == everything - 42
-    assert splits.class_names(everything)["unseen_names"] == splits.class_names()["unseen_names"]
-    for wrong in (9, everything + 1):
-        with pytest.raises(ValueError, match=f"things must be 10 to {everything}, got {wrong}"):
+    assert len(seen - {emoji.name for emoji in split_emojis(FIRST_THINGS)[0]}) > 100
+    assert len(splits.class_names()["names"]) == THINGS - 42
+    assert splits.class_names()["unseen_names"] == splits.class_names(FIRST_THINGS)["unseen_names"]
+    for wrong in (9, THINGS + 1):
+        with pytest.raises(ValueError, match=f"things must be 10 to {THINGS}, got {wrong}"):
             Settings(things=wrong)
