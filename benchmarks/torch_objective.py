@@ -51,10 +51,16 @@ class TokenProjection(nn.Module):
 
 
 class Objective(nn.Module):
-    """The LightCLIP loss of a `batch.make_batch` batch of tensors; `config` is a `ModelConfig`."""
+    """The LightCLIP loss of a `batch.make_batch` batch of tensors.
 
-    def __init__(self, config):
+    Args:
+        config: a `ModelConfig`.
+        gather: rows of all ranks from those of this one, differentiable; `rank` is its number.
+    """
+
+    def __init__(self, config, gather=lambda rows: rows, rank=0):
         super().__init__()
+        self.gather, self.rank = gather, rank
         self.model = LightCLIP(to_dict(config), mask_token=True)
         channels = self.model.visual.stage_channels
         heads = MaskedLanguageHeads(channels, config.text_width, config.text_heads, config.vocab_size)
@@ -69,7 +75,9 @@ class Objective(nn.Module):
         image_stages, image_tokens, image_features = self.model.visual(pixels)
         stages, features = self.model.text(torch.cat((text, masked_text)))
         clean, masked = zip(*(stage.chunk(2) for stage in stages))
-        instance = instance_loss(image_features, features[: len(text)], self.model.logit_scale.exp(), phase)
+        instance = instance_loss(
+            image_features, features[: len(text)], self.model.logit_scale.exp(), phase, self.gather, self.rank
+        )
         token = token_loss(
             self.token["projection"].projection(image_tokens), clean[3], words(text, self.model.text.eot_id)
         )
@@ -85,22 +93,28 @@ def words(text, eot_id):
     return (position > 0) & (position < (text == eot_id).int().argmax(1, keepdim=True))
 
 
-def soft_targets(logits, phase):
+def soft_targets(logits, phase, positive):
     """Eq. 6-9."""
-    positive = torch.eye(len(logits), dtype=torch.bool)
     if phase == 0:
         return positive.float()
     if phase == 1:
-        return torch.where(positive, 1 - DELTA, DELTA / (len(logits) - 1))
+        return torch.where(positive, 1 - DELTA, DELTA / (logits.shape[1] - 1))
     negatives = logits.detach().masked_fill(positive, float("-inf")).softmax(1)
     return torch.where(positive, 1 - DELTA, DELTA * negatives)
 
 
-def instance_loss(image, text, scale, phase):
-    logits = scale * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
+def instance_loss(image, text, scale, phase, gather, rank):
+    image, text = F.normalize(image, dim=1), F.normalize(text, dim=1)
+    everyone = gather(torch.cat((image, text), 1))  # one collective for both, as ours
+    all_image, all_text = everyone.chunk(2, 1)
+    positive = torch.arange(len(everyone)) == torch.arange(len(image))[:, None] + rank * len(image)
     return (
-        F.cross_entropy(logits, soft_targets(logits, phase)) + F.cross_entropy(logits.T, soft_targets(logits.T, phase))
-    ) / 2
+        sum(
+            F.cross_entropy(logits, soft_targets(logits, phase, positive))
+            for logits in (scale * image @ all_text.T, scale * text @ all_image.T)
+        )
+        / 2
+    )
 
 
 def token_loss(image_tokens, text_tokens, valid):

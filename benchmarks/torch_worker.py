@@ -18,17 +18,17 @@ from lightclip_ms.data.batch import LIGHTCLIP_PARTS  # noqa: E402
 from lightclip_ms.export.torch_names import to_torch_names  # noqa: E402
 
 
-def load(folder: str):
+def load(folder: str, batch_file: str = "batch.npz", **distributed):
     """The objective with our weights, and the batch as tensors."""
     with open(f"{folder}/config.json", encoding="utf-8") as file:
-        objective = Objective(ModelConfig(**json.load(file)["model"]))
+        objective = Objective(ModelConfig(**json.load(file)["model"]), **distributed)
     arrays = to_torch_names(dict(np.load(f"{folder}/weights.npz")))
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     missing, unexpected = objective.load_state_dict(weights, strict=False)
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise ValueError(f"the name map is incomplete: missing {missing[:3]}, unexpected {unexpected[:3]}")
-    batch = {key: torch.from_numpy(array) for key, array in np.load(f"{folder}/batch.npz").items()}
+    batch = {key: torch.from_numpy(array) for key, array in np.load(f"{folder}/{batch_file}").items()}
     integers = ("text", "masked_text", "mlm_positions", "mlm_labels")
     return objective, [batch[key].long() if key in integers else batch[key] for key in LIGHTCLIP_PARTS]
 
@@ -44,6 +44,26 @@ def gradients(objective, batch, phase):
     return [term.item() for term in terms], found
 
 
+def make_optimizer(objective):
+    """AdamW as ours: no decay of vectors."""
+    matrices = [p for p in objective.parameters() if p.ndim > 1]
+    others = [p for p in objective.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0}]
+    return torch.optim.AdamW(groups, lr=1e-6, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+
+def train_step(forward, objective, optimizer, batch) -> float:
+    """One step; `forward` is the objective, or what reduces its gradients over ranks."""
+    optimizer.zero_grad(set_to_none=True)
+    loss = forward(*batch, 2)[0]
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+    optimizer.step()
+    with torch.no_grad():
+        objective.model.logit_scale.clamp_(0, np.log(100))
+    return loss.item()
+
+
 def main():
     imported = time.perf_counter() - START
     folder, threads = sys.argv[1], int(sys.argv[2])
@@ -56,15 +76,7 @@ def main():
     build = time.perf_counter() - start
     objective.train()
     model = objective.model
-    matrices = [p for p in objective.parameters() if p.ndim > 1]
-    others = [p for p in objective.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0}],
-        lr=1e-6,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-        fused=True,
-    )
+    optimizer = make_optimizer(objective)
     images = torch.randn(len(batch[0]), 3, *batch[0].shape[1:3])
 
     def check():
@@ -77,14 +89,7 @@ def main():
     cut = [batch[0], batch[1][:, :longest], batch[2][:, :longest], *batch[3:]]
 
     def step(arrays=batch):
-        optimizer.zero_grad(set_to_none=True)
-        loss = objective(*arrays, 2)[0]
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, np.log(100))
-        return loss.item()
+        return train_step(objective, objective, optimizer, arrays)
 
     def operators():
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:

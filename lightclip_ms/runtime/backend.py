@@ -64,6 +64,8 @@ def prepare_device(device: str = "auto", deterministic: bool = False) -> str:
             )
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device(target)
+    if target == "CPU" and os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        _limit_threads(max(1, int(os.environ["OMP_NUM_THREADS"])))
     if deterministic:  # before `communication.init`, which reads HCCL's switch
         ms.set_deterministic(True)
     if target == "Ascend":
@@ -71,6 +73,18 @@ def prepare_device(device: str = "auto", deterministic: bool = False) -> str:
         ms.set_context(jit_config={"jit_level": "O1"})
         ms.device_context.ascend.op_precision.conv_allow_hf32(False)  # CANN's default would make float32 19 bits
     return target
+
+
+def _limit_threads(count: int) -> None:
+    """Kernels run on `count` threads, which MindSpore would not learn from OMP_NUM_THREADS.
+
+    By itself it has two at least, which share every kernel and yield to each other until both are done. Two such
+    processes on two cores switch threads 50,000 times a step.
+    """
+    import mindspore as ms  # loaded by the caller
+
+    # One thread runs the graph's actors and its share of each kernel; the others only run kernels.
+    ms.set_context(inter_op_parallel_num=1, runtime_num_threads=count - 1)
 
 
 def is_first_ascend() -> bool:
