@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.ranks import Orders, used
 from lightclip_ms.config.file import load_config, to_dict
-from lightclip_ms.runtime import lifeline, parallel
+from lightclip_ms.runtime import parallel
 from lightclip_ms.runtime.exits import main_guard
 from lightclip_ms.train.loop import Stopped, Trainer
 
@@ -75,7 +75,6 @@ def main() -> int:
         trainer.run()
     except Stopped:
         parallel.wait_for_all(trainer.world_size)  # the launcher ends all ranks when the first one leaves
-        lifeline.leave_with(0)
     return 0
 
 

@@ -41,7 +41,7 @@ def main():
     if world_size > 1:
         distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=world_size)
         # Running statistics stay each rank's own, as ours: nothing but gradients is sent.
-        forward = DistributedDataParallel(objective, broadcast_buffers=False, gradient_as_bucket_view=True)
+        forward = DistributedDataParallel(objective, forward_sync_buffers=False, gradient_as_bucket_view=True)
     optimizer, orders = make_optimizer(objective), Orders(folder, rank)
     while (order := orders.next()) is not None:
         before = used()
