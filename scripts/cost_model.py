@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import sys
 
-from lightclip_ms.analysis.cost_model import Hardware, count_similarity_arrays, count_step, step_cost
+from lightclip_ms.analysis.cost_model import Hardware, count_step, step_cost
 from lightclip_ms.analysis.paper_configs import ARGUMENTS_HELP, chosen_configs
 from lightclip_ms.runtime import backend
 from lightclip_ms.runtime.exits import main_guard
@@ -17,6 +17,7 @@ from lightclip_ms.runtime.exits import main_guard
 UNITS = {
     "teraflops": "peak TFLOPS of a card",
     "utilization": "share of the peak that is reached",
+    "memory": "GB/s of a card's memory",
     "hccs": "GB/s out of a card to its node",
     "roce": "GB/s out of a card to other nodes",
     "node": "cards of a node",
@@ -44,6 +45,9 @@ def main() -> int:
 
     backend.prepare_device("cpu")
     steps = {name: count_step(config) for name, config in configs.items()}
+    from lightclip_ms.analysis.contrast_traffic import contrast_traffic  # MindSpore only for valid numbers
+
+    traffic = contrast_traffic()
     print("Assumed: " + ", ".join(f"{UNITS[name]} {value:g}" for name, value in vars(hardware).items()) + ".\n")
     print(
         "| configuration | pairs per card | parameters | gradients | TFLOP per step and card, alone |\n"
@@ -56,21 +60,23 @@ def main() -> int:
         )
     print(
         "\n| configuration | cards | TFLOP | of it similarity | features out | gradients out | buckets | N x G matrix "
-        "| ms compute | ms features | ms gradients | ms a step | efficiency |\n" + "|---" * 13 + "|"
+        "| ms compute | ms elementwise | ms features | ms gradients | ms a step | efficiency |\n" + "|---" * 14 + "|"
     )
     for name, step in steps.items():
         for cards in options.cards:
-            cost = step_cost(step, cards, hardware)
+            cost = step_cost(step, cards, hardware, traffic)
             print(
                 f"| {name} | {cards} | {cost.flops / 1e12:.2f} | {cost.similarity:.1%} | {cost.gather / 1e6:,.0f} MB "
                 f"| {cost.reduction / 1e6:,.0f} MB | {cost.buckets} | {cost.matrix / 1e6:,.1f} MB "
-                f"| {1e3 * cost.compute:.0f} | {1e3 * cost.gather_time:.1f} | {1e3 * cost.reduction_time:.1f} "
+                f"| {1e3 * cost.compute:.0f} | {1e3 * cost.elementwise:.1f} | {1e3 * cost.gather_time:.1f} "
+                f"| {1e3 * cost.reduction_time:.1f} "
                 f"| {1e3 * cost.fastest:.0f} to {1e3 * cost.slowest:.0f} "
                 f"| {cost.alone / cost.slowest:.0%} to {cost.alone / cost.fastest:.0%} |"
             )
     print(
-        f"\nThe instance loss and its gradient make {count_similarity_arrays()} arrays of N x G numbers; memory of "
-        "dead ones is used again."
+        f"\nThe instance loss and its gradient make {traffic.similarities} arrays of N x G numbers and "
+        f"{traffic.features} of G x E; their elementwise operators move {traffic.similarity_bytes:.0f} N G + "
+        f"{traffic.feature_bytes:.0f} G E bytes."
     )
     return 0
 

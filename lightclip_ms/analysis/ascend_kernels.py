@@ -30,7 +30,7 @@ STRUCTURAL = frozenset(
     ("Depend", "Load", "MakeList", "MakeTuple", "Partial", "Return", "Switch", "TupleGetItem", "UpdateState")
 )
 # Made into views or host numbers before kernels are launched (`mindspore/ops/view`, value-dependent inputs).
-_WITHOUT_KERNEL = frozenset(("Reshape", "ExpandDims", "Squeeze", "TensorShape", "Shape"))
+VIEWS = frozenset(("Reshape", "ExpandDims", "Squeeze", "TensorShape", "Shape"))
 # Primitives that a pass of the Ascend back end replaces before kernels are selected: class of the pass.
 _REPLACED = {"SyncBatchNorm": "SyncBnSplit", "SyncBatchNormGrad": "SyncBnGradSplit"}
 # Registered in MindSpore's sources for an operator that is not called as the kernel's class or as CANN's operator.
@@ -111,7 +111,7 @@ class Declarations:
             return Evidence(GRAPH, self._graph[plain])
         if _REPLACED.get(primitive) in self._passes:
             return Evidence("replaced", self._passes[_REPLACED[primitive]])
-        if primitive in _WITHOUT_KERNEL:
+        if primitive in VIEWS:
             return Evidence("view")
         if adapter in self._adapters:
             on_core = primitive in _KNOWN_TBE or adapter in self._cann or primitive not in self._aicpu

@@ -1,7 +1,8 @@
 """What a training step costs a card: a model, not a measurement. N pairs on a card, W cards, G = N W, E embedding size.
 
-Floating-point operations are those of matrix products and convolutions, counted from the graph (elementwise work is
-left out: it is bound by memory). Bytes are those that leave a card, counted from the shapes of what `parallel` sends.
+Floating-point operations are those of matrix products and convolutions, counted from the graph. Elementwise work is
+bound by memory: it is counted where it grows with W (`analysis.contrast_traffic`), the rest is inside the share of the
+peak. Bytes sent are those that leave a card, counted from the shapes of what `parallel` sends.
 """
 
 import math
@@ -11,7 +12,7 @@ from lightclip_ms.analysis.graph import Operator
 from lightclip_ms.config.schema import Config
 from lightclip_ms.runtime.parallel import FUSION_MEGABYTES
 
-_PRODUCTS = ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt")
+PRODUCTS = ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt")
 _OPTIMIZERS = ("Adam", "AdamW")  # one for each parameter, whose gradient has its shape
 _FLOAT = 4  # bytes; features, similarities and gradients are float32 in either precision
 
@@ -22,6 +23,7 @@ class Hardware:
 
     teraflops: float = 300.0  # of a card, peak, half precision
     utilization: float = 0.3  # share of the peak that a step reaches
+    memory: float = 1000.0  # GB/s of a card's memory, read or written
     hccs: float = 150.0  # GB/s between the cards of a node
     roce: float = 20.0  # GB/s of each card to other nodes
     node: int = 8  # cards of a node
@@ -40,6 +42,27 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What the loss and its gradient make of gathered features, from the gather's result to its gradient.
+
+    Attributes:
+        similarities: arrays [N, G] that are made, those of the products of Eq. 2-3 and their gradients included.
+        features: arrays [G, E] that are made; [G, 2E] counts twice.
+        similarity_bytes: that operators other than products read and write, per N G.
+        feature_bytes: the same per G E.
+    """
+
+    similarities: int
+    features: int
+    similarity_bytes: float
+    feature_bytes: float
+
+    def bytes(self, rows: int, columns: int, width: int) -> float:
+        """Bytes read and written for N rows, G columns and E."""
+        return columns * (self.similarity_bytes * rows + self.feature_bytes * width)
+
+
+@dataclass(frozen=True)
 class Cost:
     """One step of one of W cards. Times in seconds, sizes in bytes."""
 
@@ -50,6 +73,7 @@ class Cost:
     buckets: int
     matrix: float  # one N x G array of float32
     compute: float
+    elementwise: float  # seconds of the work on memory that grows with W
     gather_time: float
     reduction_time: float
     alone: float  # seconds of the step on a single card
@@ -57,12 +81,13 @@ class Cost:
     @property
     def slowest(self) -> float:
         """Seconds of a step if nothing overlaps."""
-        return self.compute + self.gather_time + self.reduction_time
+        return self.compute + self.elementwise + self.gather_time + self.reduction_time
 
     @property
     def fastest(self) -> float:
         """Seconds of a step if gradients travel while the backward pass, two thirds of the work, goes on."""
-        return self.compute + self.gather_time + max(0.0, self.reduction_time - 2 / 3 * self.compute)
+        hidden = 2 / 3 * self.compute
+        return self.compute + self.elementwise + self.gather_time + max(0.0, self.reduction_time - hidden)
 
 
 def matrix_flops(operators: list[Operator]) -> int:
@@ -70,7 +95,7 @@ def matrix_flops(operators: list[Operator]) -> int:
     total = 0
     for operator in operators:
         made = operator.outputs[0][0] if operator.outputs else ()
-        if operator.name in _PRODUCTS:
+        if operator.name in PRODUCTS:
             total += 2 * math.prod(operator.inputs[0][0]) * made[-1]  # every number of the left side meets a row
         elif operator.name == "Conv2D":
             total += _convolution(made, operator.inputs[1][0])
@@ -100,33 +125,8 @@ def count_step(config: Config) -> Step:
     return Step(config.train.batch_size, config.model.embed_dim, gradients, matrix_flops(operators))
 
 
-def count_similarity_arrays() -> int:
-    """How many float arrays of N x G numbers the instance loss and its gradient make."""
-    import mindspore as ms
-    import numpy as np
-    from mindspore import Tensor
-
-    from lightclip_ms.analysis.graph import frontend_operators
-    from lightclip_ms.analysis.step_graph import built_for
-    from lightclip_ms.losses import instance_loss
-
-    class Gradient(ms.nn.Cell):
-        def __init__(self):
-            super().__init__()
-            self.grad = ms.grad(instance_loss, (0, 1, 2, 5, 6))
-
-        def construct(self, image, text, scale, phase, all_image, all_text):
-            return self.grad(image, text, scale, phase, 0.2, all_image, all_text)
-
-    rows, columns = np.zeros((3, 5), np.float32), np.zeros((7, 5), np.float32)
-    arrays = (rows, rows, np.ones(1, np.float32), np.int32(0), columns, columns)
-    with built_for("Ascend"):
-        operators = frontend_operators(Gradient(), *(Tensor(array) for array in arrays))
-    return sum(operator.outputs == (((3, 7), "float"),) for operator in operators)
-
-
-def step_cost(step: Step, cards: int, hardware: Hardware) -> Cost:
-    """Cost of `step` on each of `cards` cards.
+def step_cost(step: Step, cards: int, hardware: Hardware, traffic: Traffic) -> Cost:
+    """Cost of `step` on each of `cards` cards; `traffic` is that of its contrastive loss.
 
     Collectives go by node: first among the cards of a node over HCCS, each for its share then over RoCE.
     """
@@ -144,6 +144,8 @@ def step_cost(step: Step, cards: int, hardware: Hardware) -> Cost:
     reduction_time = (
         2 * gradients * ((local - 1) / local / hardware.hccs + (nodes - 1) / nodes / local / hardware.roce) / 1e9
     )
+    rows, everyone, width = step.pairs, step.pairs * cards, step.embed_dim
+    elementwise = traffic.bytes(rows, everyone, width) / hardware.memory / 1e9
     return Cost(
         flops,
         similarity_flops(step.pairs, step.pairs * cards, step.embed_dim) / flops,
@@ -152,9 +154,10 @@ def step_cost(step: Step, cards: int, hardware: Hardware) -> Cost:
         buckets,
         _FLOAT * step.pairs**2 * cards,
         flops / rate + hardware.host / 1e3,
+        elementwise,
         gather_time,
         reduction_time + buckets * latency,
-        step.flops / rate + hardware.host / 1e3,
+        step.flops / rate + hardware.host / 1e3 + traffic.bytes(rows, rows, width) / hardware.memory / 1e9,
     )
 
 

@@ -1,7 +1,13 @@
 """The training losses: pure functions of Tensors (`match_tokens`: numpy), float32 inside whatever the precision."""
 
 from lightclip_ms.losses.filip import filip_loss
-from lightclip_ms.losses.instance import instance_loss, label_phase, soft_targets, target_entropy
+from lightclip_ms.losses.instance import (
+    instance_loss,
+    label_phase,
+    normalized_instance_loss,
+    soft_targets,
+    target_entropy,
+)
 from lightclip_ms.losses.matching import (
     MatchingError,
     fetch_matching,
@@ -24,17 +30,20 @@ from lightclip_ms.losses.tokens import (
     token_costs,
     token_mask,
 )
+from lightclip_ms.losses.vectors import l2_normalize
 
 __all__ = [
     "MatchingError",
     "fetch_matching",
     "filip_loss",
     "instance_loss",
+    "l2_normalize",
     "label_phase",
     "match_tokens",
     "matched_loss",
     "mlm_loss",
     "nearest_neighbours",
+    "normalized_instance_loss",
     "open_error_box",
     "paired_max_alignment_loss",
     "rank_weight",

@@ -2,7 +2,7 @@
 
 from mindspore import ops
 
-from lightclip_ms.losses.vectors import l2_normalize, positive_mask, promote, scalar_like
+from lightclip_ms.losses.vectors import l2_normalize, positive_mask, promote, scalar_like, softplus
 
 
 def siglip_loss(image, text, logit_scale, logit_bias, all_image=None, all_text=None, offset=0):
@@ -33,10 +33,4 @@ def siglip_loss(image, text, logit_scale, logit_bias, all_image=None, all_text=N
     cosine = ops.matmul(image, ops.transpose(all_text, (1, 0)))  # [N, G]
     logits = cosine * scalar_like(logit_scale, cosine) + scalar_like(logit_bias, cosine)
     signed = ops.where(positive_mask(logits.shape[0], logits.shape[1], offset), logits, -logits)
-    return ops.mean(ops.sum(_softplus(-signed), 1))  # -log sigmoid(z (t x.y + b)), z = 1 or -1
-
-
-def _softplus(x):
-    """log(1 + exp(x)) without overflow. MindSpore's own is off by 2e-6 of its value for small ones, in float64 too."""
-    size = ops.abs(x)  # its slope at 0 is 0, which leaves the right slope 1/2 for the whole
-    return (x + size) / 2 + ops.log1p(ops.exp(-size))
+    return ops.mean(ops.sum(softplus(-signed), 1))  # -log sigmoid(z (t x.y + b)), z = 1 or -1

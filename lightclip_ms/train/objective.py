@@ -5,6 +5,7 @@ N pairs on this rank, G on all ranks, S image side, E embedding size.
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
+from mindspore.ops import auto_generate
 
 from lightclip_ms import losses
 from lightclip_ms.config.loss import LossConfig
@@ -216,6 +217,8 @@ class Objective(nn.Cell):
 
     def _gather_all(self, groups):
         """Tuples of arrays [N, ...] of this rank -> the same of all ranks [G, ...], in one collective."""
+        if self.world_size == 1:  # decided when the graph is built
+            return groups
         # Latency decides at this size, so everything travels in one message.
         flat = ()
         for arrays in groups:
@@ -223,17 +226,25 @@ class Objective(nn.Cell):
                 flat += (array.astype(ms.float32).reshape(array.shape[0], -1),)
         if not flat:
             return groups
-        joined = self.gather(ops.concat(flat, 1))
-        everyone = ()
-        start = 0
-        for arrays in groups:
-            gathered = ()
-            for array in arrays:
-                width = array.size // array.shape[0]
-                gathered += (joined[:, start : start + width].reshape((-1,) + array.shape[1:]),)
-                start += width
-            everyone += (gathered,)
-        return everyone
+        return split_columns(self.gather(ops.concat(flat, 1)), groups)
+
+
+def split_columns(joined, groups):
+    """Cut float32 [G, widths of all] into tuples of arrays [G, ...] with the inner shapes of those in `groups`."""
+    widths = ()
+    for arrays in groups:
+        for array in arrays:
+            widths += (array.size // array.shape[0],)
+    # One operator, whose gradient is one as well: that of every slice would be an array of the whole width.
+    pieces = auto_generate.SplitWithSize()(joined, widths, 1)
+    everyone, index = (), 0
+    for arrays in groups:
+        gathered = ()
+        for array in arrays:
+            gathered += (pieces[index].reshape((-1,) + array.shape[1:]),)
+            index += 1
+        everyone += (gathered,)
+    return everyone
 
 
 def ordered_parts(config: LossConfig) -> tuple[str, ...]:

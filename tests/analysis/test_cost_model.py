@@ -10,10 +10,12 @@ import pytest
 from mindspore import Tensor, nn
 
 from lightclip_ms import losses
-from lightclip_ms.analysis.cost_model import Hardware, Step, matrix_flops, similarity_flops, step_cost
+from lightclip_ms.analysis.contrast_traffic import contrast_traffic
+from lightclip_ms.analysis.cost_model import Hardware, Step, Traffic, matrix_flops, similarity_flops, step_cost
 from lightclip_ms.analysis.graph import frontend_operators
 from tests import ROOT
 
+NO_TRAFFIC = Traffic(0, 0, 0, 0)
 SCRIPT = ROOT / "scripts" / "cost_model.py"
 
 
@@ -64,8 +66,29 @@ def test_the_similarity_is_counted_as_the_graph_has_it():
     assert count(Instance(), *[(pairs, width)] * 2, *[(columns, width)] * 2) == similarity_flops(pairs, columns, width)
 
 
+def test_the_instance_loss_makes_few_arrays_of_the_size_of_the_job():
+    """Per direction [N, G]: logits, those of the negatives, their softmax, the gradient's weights; one mask."""
+    traffic = contrast_traffic()
+    assert traffic.similarities == 2 * 4 + 1
+    # Image and text cut from the gather's result; their gradients, and these side by side, which is two.
+    assert traffic.features == 2 + 2 + 2
+    # By hand, per direction: the mask and logits of the negatives 1 + 4 + 4, softmax 8, two maxima 8, a sum 4, weights
+    # 8; the mask is made once. Of [G, E] split and joined: 16 each.
+    assert (traffic.similarity_bytes, traffic.feature_bytes) == (2 * 37 + 1, 32)
+
+
+def test_traffic_by_hand():
+    traffic = Traffic(similarities=0, features=0, similarity_bytes=10, feature_bytes=20)
+    assert traffic.bytes(3, 7, 5) == 10 * 3 * 7 + 20 * 7 * 5
+    hardware, step = Hardware(memory=1e-9), Step(pairs=3, embed_dim=5, gradients=(1,), flops=1)  # a byte a second
+    cost = step_cost(step, 2, hardware, traffic)
+    assert cost.elementwise == 10 * 3 * 6 + 20 * 6 * 5
+    assert cost.slowest == pytest.approx(cost.compute + cost.elementwise + cost.gather_time + cost.reduction_time)
+    assert cost.alone == pytest.approx(step_cost(step, 1, hardware, traffic).slowest)
+
+
 def test_one_card_sends_nothing():
-    cost = step_cost(Step(pairs=8, embed_dim=4, gradients=(1000,), flops=10**9), 1, Hardware())
+    cost = step_cost(Step(pairs=8, embed_dim=4, gradients=(1000,), flops=10**9), 1, Hardware(), NO_TRAFFIC)
     assert cost.gather == cost.reduction == cost.buckets == cost.gather_time == cost.reduction_time == 0
     assert cost.flops == 10**9 and cost.slowest == cost.fastest == cost.alone
 
@@ -73,7 +96,7 @@ def test_one_card_sends_nothing():
 def test_sixteen_cards_in_two_nodes_by_hand():
     hardware = Hardware(teraflops=100, utilization=0.5, hccs=10, roce=2, node=8, latency=0, host=0)
     step = Step(pairs=4, embed_dim=16, gradients=(5 * 2**20, 2**20, 4 * 2**20, 10 * 2**20), flops=10**12)
-    cost = step_cost(step, 16, hardware)
+    cost = step_cost(step, 16, hardware, NO_TRAFFIC)
     features, gradients = 4 * 4 * 32, 4 * 20 * 2**20
     assert cost.gather == 2 * 15 * features and cost.reduction == pytest.approx(2 * 15 / 16 * gradients)
     assert cost.buckets == 3 and cost.matrix == 4 * 4 * 64  # 20 + 4, 16, 40 MB: buckets of 32, or of one gradient
@@ -88,7 +111,9 @@ def test_sixteen_cards_in_two_nodes_by_hand():
 
 
 def test_more_cards_cost_more():
-    costs = [step_cost(Step(512, 1024, (10**8,), 10**13), cards, Hardware()) for cards in (1, 2, 8, 16, 64, 512)]
+    costs = [
+        step_cost(Step(512, 1024, (10**8,), 10**13), cards, Hardware(), NO_TRAFFIC) for cards in (1, 2, 8, 16, 64, 512)
+    ]
     times = [cost.slowest for cost in costs]
     assert times == sorted(times) and all(cost.alone <= cost.fastest <= cost.slowest for cost in costs)
     assert math.isclose(costs[-1].matrix, 512 * 512 * 512 * 4)

@@ -42,10 +42,21 @@ def instance_directions(image, text, scale, all_image, all_text):
 
 def instance_loss(image, text, scale, all_image, all_text, target_pair):
     """Eq. 4-5 with given targets of both directions."""
+    return mean_cross_entropy(instance_directions(image, text, scale, all_image, all_text), target_pair)
+
+
+def mean_cross_entropy(directions, target_pair):
+    """Eq. 4-5 of logits and targets of both directions."""
     total = 0.0
-    for logits, target in zip(instance_directions(image, text, scale, all_image, all_text), target_pair):
+    for logits, target in zip(directions, target_pair):
         total += np.mean([-(target[i] * log_softmax(logits[i])).sum() for i in range(len(logits))])
     return total / 2
+
+
+def entropy(target_pair):
+    """Mean over the rows of both directions of the entropy of the targets."""
+    rows = [row[row > 0] for targets_of_one in target_pair for row in targets_of_one]
+    return np.mean([-(row * np.log(row)).sum() for row in rows])
 
 
 def instance_targets(image, text, scale, all_image, all_text, phase, delta=0.2, offset=0, source="logits"):

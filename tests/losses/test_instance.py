@@ -141,6 +141,62 @@ def test_mean_over_cards_is_the_whole_batch():
         assert gradient_scale == pytest.approx(whole_scale, rel=1e-10)
 
 
+def pairs_of_length_one(kind, count):
+    image, text = oracles.unit(features(0, count, 5)), oracles.unit(features(1, count, 5))
+    if kind == "alike":  # every text is its picture: the positives' probabilities are 1 to rounding
+        text = image.copy()
+    elif kind == "one caption":
+        text[:] = text[0]
+    return image, text
+
+
+@pytest.mark.parametrize(
+    "kind, count, ranks, scale, delta, source, dtype",
+    [
+        ("random", 6, 2, 9.0, 0.2, "logits", np.float64),
+        ("random", 6, 2, 9.0, 0.2, "cosine", np.float64),
+        ("random", 6, 2, 9.0, 0.2, "probs", np.float64),
+        ("random", 6, 3, 100.0, 0.0, "logits", np.float64),
+        ("alike", 6, 2, 100.0, 0.3, "logits", np.float64),
+        ("alike", 6, 2, 100.0, 0.3, "logits", np.float32),
+        ("one caption", 4, 1, 14.3, 0.2, "logits", np.float64),
+        ("random", 2, 2, 14.3, 0.2, "logits", np.float64),
+        ("random", 1, 1, 14.3, 0.2, "logits", np.float64),
+    ],
+)
+def test_features_of_length_one_equal_the_oracle_over_all_ranks(kind, count, ranks, scale, delta, source, dtype):
+    """Value, entropy and gradients; those of a row are what its rank adds plus what all add for its gathered copy."""
+    image, text = pairs_of_length_one(kind, count)
+    rows = count // ranks
+
+    def loss(image, text, scale, all_image, all_text, phase, offset):
+        return losses.normalized_instance_loss(image, text, all_image, all_text, scale, phase, delta, offset, source)
+
+    graph = ms.jit(ms.value_and_grad(loss, (0, 1, 2, 3, 4), has_aux=True))
+    tolerance = {"rtol": 1e-5, "atol": 1e-7} if dtype == np.float64 else {"rtol": 1e-4, "atol": 2e-6}
+    for phase in PHASES:
+        value, entropy, scale_gradient, found = 0.0, 0.0, 0.0, np.zeros((2, count, 5))
+        for rank in range(ranks):
+            part = slice(rank * rows, (rank + 1) * rows)
+            arrays = [Tensor(np.asarray(each, dtype)) for each in (image[part], text[part], scale, image, text)]
+            (one, aux), gradients = graph(*arrays, Tensor(phase, ms.int32), Tensor(rank * rows, ms.int32))
+            own_image, own_text, own_scale, all_image, all_text = (each.asnumpy() / ranks for each in gradients)
+            value, entropy, scale_gradient = value + one / ranks, entropy + aux / ranks, scale_gradient + own_scale
+            found[:, part] += own_image, own_text
+            found += all_image, all_text
+        directions = [scale * image @ text.T, scale * text @ image.T]
+        fixed = [oracles.targets(logits, phase, delta, source=source, scale=scale) for logits in directions]
+
+        def expected(image, text, scale):
+            return oracles.mean_cross_entropy([scale * image @ text.T, scale * text @ image.T], fixed)
+
+        np.testing.assert_allclose(value.asnumpy(), expected(image, text, scale), **tolerance)
+        np.testing.assert_allclose(entropy.asnumpy(), oracles.entropy(fixed), **tolerance)
+        of_image, of_text, of_scale = oracles.gradient(expected, image, text, np.array(scale))
+        np.testing.assert_allclose(found, [of_image, of_text], **tolerance)
+        np.testing.assert_allclose(scale_gradient, of_scale, **tolerance)
+
+
 def test_zero_features_give_finite_gradients():
     arrays = [features(0, 3, 5), features(1, 3, 5), np.array(10.0), features(2, 3, 5), features(3, 3, 5)]
     arrays[0][1] = arrays[4][2] = 0
@@ -193,6 +249,8 @@ def test_bad_arguments():
         losses.soft_targets(logits, 2, source="logit")
     with pytest.raises(ValueError, match="3 rows but only 2 columns"):
         losses.soft_targets(Tensor(np.zeros((3, 2), np.float32)), 0)
+    with pytest.raises(ValueError, match="unknown label source 'logit'.*cosine"):
+        losses.instance_loss(logits, logits, 1.0, 0, source="logit")
     with pytest.raises(ValueError, match="come in pairs"):
         losses.instance_loss(logits, Tensor(np.zeros((3, 3), np.float32)), 1.0, 0)
 

@@ -19,18 +19,19 @@ class InstanceTerm(BatchTerm):
         self.delta, self.source = loss.delta, loss.source
 
     def local(self, features, batch):
-        return features["image"].astype(ms.float32), features["text"].astype(ms.float32)
+        image, text = features["image"].astype(ms.float32), features["text"].astype(ms.float32)
+        return losses.l2_normalize(image), losses.l2_normalize(text)
 
     def construct(self, own, everyone, features, batch):
-        arguments = (
+        loss, entropy = losses.normalized_instance_loss(
             own[0],
             own[1],
+            everyone[0],
+            everyone[1],
             features["logit_scale"],
             batch["phase"],
             self.delta,
-            everyone[0],
-            everyone[1],
             self.rank * own[0].shape[0],
             self.source,
         )
-        return losses.instance_loss(*arguments), (losses.target_entropy(*arguments),)
+        return loss, (entropy,)

@@ -2,6 +2,7 @@
 
 import mindspore as ms
 
+from lightclip_ms import losses
 from lightclip_ms.train.terms.contrast import mean_contrast
 from lightclip_ms.train.terms.term import BatchTerm
 
@@ -15,7 +16,7 @@ class MultiViewTerm(BatchTerm):
     def local(self, features, batch):
         own = ()
         for name in self.features:
-            own += (features[name].astype(ms.float32),)
+            own += (losses.l2_normalize(features[name].astype(ms.float32)),)
         return own
 
     def construct(self, own, everyone, features, batch):

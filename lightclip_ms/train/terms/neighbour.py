@@ -6,7 +6,7 @@ N pairs of this rank, G of all ranks, Q size of the queue, E embedding size.
 import mindspore as ms
 from mindspore import ops
 
-from lightclip_ms.losses.vectors import l2_normalize
+from lightclip_ms.losses import l2_normalize
 from lightclip_ms.train.terms.contrast import mean_contrast
 from lightclip_ms.train.terms.feature_queue import FeatureQueue
 from lightclip_ms.train.terms.term import BatchTerm
@@ -33,11 +33,11 @@ class NeighbourTerm(BatchTerm):
     def local(self, features, batch):
         text = ops.stop_gradient(features["text"].astype(ms.float32))
         image, image_2 = features["image"].astype(ms.float32), features["image_2"].astype(ms.float32)
-        return image, image_2, self.queue.nearest(text), text
+        return l2_normalize(image), l2_normalize(image_2), l2_normalize(self.queue.nearest(text)), text
 
     def construct(self, own, everyone, features, batch):
         # Both pictures with the neighbour.
         loss = mean_contrast(own, everyone, ((0, 2), (1, 2)), features["logit_scale"], self.rank)
         self.queue(everyone[3])
-        cosine = ops.sum(l2_normalize(own[2]) * l2_normalize(own[3]), 1)
+        cosine = ops.sum(own[2] * l2_normalize(own[3]), 1)
         return loss, (cosine.mean(),)
