@@ -22,8 +22,11 @@ _OLD_STATE = re.compile(r"(update/optimizer\.(?:groups\.\d+\.)?)adam\.(.*)")
 
 
 def is_decayed(parameter: Parameter) -> bool:
-    """Weight decay is for matrices and kernels: not for biases, norms and `logit_scale`."""
-    return parameter.ndim > 1 and "bias" not in parameter.name
+    """Weight decay is for matrices and kernels: not for biases, norms and `logit_scale`, whatever shape they have.
+
+    MindCV's ConvNeXt-V2 keeps the scale and shift of its response norm as [1, 1, 1, C].
+    """
+    return sum(side > 1 for side in parameter.shape) > 1 and "bias" not in parameter.name
 
 
 class AdamW(nn.Cell):

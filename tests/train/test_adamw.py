@@ -47,9 +47,13 @@ def test_decay_is_for_matrices_only():
         "logit_scale": (1,),
         "norm.gamma": (3,),
         "block.relative_bias": (9, 2),
+        "response_norm.gamma": (1, 1, 1, 8),
+        "channel_scale": (8, 1, 1),
+        "pointwise.weight": (8, 4, 1, 1),
+        "depthwise.weight": (8, 1, 3, 3),
     }
     decayed = [name for name, shape in names.items() if is_decayed(Parameter(Tensor(np.ones(shape, np.float32)), name))]
-    assert decayed == ["projection.weight"]
+    assert decayed == ["projection.weight", "pointwise.weight", "depthwise.weight"]
 
 
 def make_parameters(arrays) -> ParameterTuple:

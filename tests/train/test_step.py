@@ -11,6 +11,7 @@ from mindspore import Tensor
 from lightclip_ms.analysis.graph import HOST_OPERATORS, compiled_operators
 from lightclip_ms.analysis.host_calls import find_host_calls, operators_between
 from lightclip_ms.config.schema import LossConfig
+from lightclip_ms.train.adamw import is_decayed
 from lightclip_ms.train.update import MAX_LOGIT_SCALE
 from tests.train.tiny_training import MODEL, PAIRS, build_step, make_batch, step_inputs
 
@@ -83,6 +84,11 @@ def test_a_step_updates_every_parameter_once_and_no_phase_recompiles(step):
     for phase in (1, 2):
         step(*step_inputs(phase=phase, stop=1.0))
     assert len(step.compile_cache) == graphs
+
+
+def test_decay_is_for_every_matrix_and_kernel_of_our_own_parts(step):
+    wanted = {p.name for p in step.update.parameters if p.ndim > 1 and "bias" not in p.name}
+    assert {p.name for p in step.update.parameters if is_decayed(p)} == wanted
 
 
 def test_logit_scale_is_clamped_as_a_parameter_and_comes_back(step):
