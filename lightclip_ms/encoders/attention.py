@@ -27,6 +27,14 @@ class Attention(nn.Cell):
         self.product = ops.BatchMatMul()
         self.product_nt = ops.BatchMatMul(transpose_b=True)
 
+    def split(self, x, heads: int):
+        """[N, L, D] -> [N, H, L, C]."""
+        return split_heads(x, heads)
+
+    def merge(self, x):
+        """[N, H, L, C] -> [N, L, D]."""
+        return merge_heads(x)
+
     def construct(self, query, key, value, bias=None):
         """Attend.
 

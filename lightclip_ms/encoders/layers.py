@@ -8,7 +8,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
 from lightclip_ms.encoders import ascend_layers, cpu_layers
-from lightclip_ms.encoders.attention import Attention, merge_heads, split_heads
+from lightclip_ms.encoders.attention import Attention
 
 HEAD_CHANNELS = 64  # channels of an attention head, wherever the width decides the number of heads
 EPSILON = 1e-5  # of layer normalisation
@@ -150,11 +150,11 @@ class TransformerBlock(nn.Cell):
             pick = pick.astype(x.dtype)
             x, queried = ops.BatchMatMul()(pick, x), ops.BatchMatMul()(pick.astype(y.dtype), y)
             bias = ops.matmul(pick, bias.reshape(bias.shape[2:])).expand_dims(1)  # [N, 1, M, L]
-        query = split_heads(self.query(queried), self.heads)
-        key = split_heads(self.key(y), self.heads)
-        value = split_heads(self.value(y), self.heads)
+        query = self.attention.split(self.query(queried), self.heads)
+        key = self.attention.split(self.key(y), self.heads)
+        value = self.attention.split(self.value(y), self.heads)
         # Pre-LN: attention and MLP are added to the stream, which no norm touches.
-        y = merge_heads(self.attention(query, key, value, bias))
+        y = self.attention.merge(self.attention(query, key, value, bias))
         x = x + self.out(y.reshape(x.shape))
         return x + self.mlp(self.norm2(x))
 
