@@ -1,7 +1,8 @@
 """Memory of a training process, stage by stage: `python -m benchmarks.memory_stages CONFIG:BATCH [...]`.
 
 Each case runs in a process of its own. A Markdown row per stage: what the process holds after it, the most it held so
-far, and the growth of that peak.
+far, the growth of that peak, and what is held in which kind of mapping: files (libraries), malloc's heap (the graph,
+kernels, small tensors), and larger blocks (the pool of tensors that kernels use, and copies on the host).
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 STEPS = 3
+_ARENA = 64 << 20  # bytes: what malloc maps for each thread begins or ends at a multiple
 
 
 def _megabytes() -> dict:
@@ -19,12 +21,25 @@ def _megabytes() -> dict:
     return {key: int(re.search(rf"{key}:\s+(\d+) kB", status)[1]) * 1024 / 1e6 for key in ("VmRSS", "VmHWM")}
 
 
+def _held_by_kind() -> dict:
+    """Resident megabytes of this process's mappings by kind: "files", "heap", "blocks"."""
+    found, kind = dict.fromkeys(("files", "heap", "blocks"), 0.0), ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if mapping := re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+\s*(.*)", line):
+            start, end, name = int(mapping[1], 16), int(mapping[2], 16), mapping[3]
+            in_arena = end - start <= _ARENA and (start % _ARENA == 0 or end % _ARENA == 0)
+            kind = "files" if name.startswith("/") else "heap" if name == "[heap]" or in_arena else "blocks"
+        elif resident := re.match(r"Rss:\s+(\d+) kB", line):
+            found[kind] += int(resident[1]) * 1024 / 1e6
+    return found
+
+
 def _stages(case: str) -> list:
     """(stage, megabytes) of building and running the step of a case in this process."""
     found = []
 
     def note(stage):
-        found.append((stage, _megabytes()))
+        found.append((stage, _megabytes() | _held_by_kind()))
 
     import mindspore as ms  # the import is the first stage
     from mindspore import Tensor
@@ -67,14 +82,19 @@ def main() -> None:
     if sys.argv[1] == "--child":
         print(json.dumps(_stages(sys.argv[2])))
         return
-    print("| step | stage | held, MB | most so far, MB | growth |\n|---|---|---|---|---|")
+    print(
+        "| step | stage | held, MB | most so far, MB | growth | files | heap | blocks |\n"
+        "|---|---|---|---|---|---|---|---|"
+    )
     for case in sys.argv[1:]:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.memory_stages", "--child", case], stdout=subprocess.PIPE, check=True
         )
         before = 0.0
         for stage, found in json.loads(done.stdout.splitlines()[-1]):
-            print(f"| {case} | {stage} | {found['VmRSS']:.0f} | {found['VmHWM']:.0f} | {found['VmHWM'] - before:.0f} |")
+            numbers = found["VmRSS"], found["VmHWM"], found["VmHWM"] - before
+            kinds = (found[kind] for kind in ("files", "heap", "blocks"))
+            print(f"| {case} | {stage} | {' | '.join(f'{number:.0f}' for number in (*numbers, *kinds))} |")
             before = found["VmHWM"]
         sys.stdout.flush()
 
