@@ -131,12 +131,12 @@ class Attention(attention.Attention):
 
     def split(self, x, heads: int):
         if not self.training or x.dtype != ms.float32:
-            return super().split(x, heads)
+            return attention.split_heads(x, heads)
         return ops.stack(ops.split(x, x.shape[2] // heads, 2), 1)
 
     def merge(self, x):
         if not self.training or x.dtype != ms.float32:
-            return super().merge(x)
+            return attention.merge_heads(x)
         return ops.concat(ops.unstack(x, 1), 2)
 
     def construct(self, query, key, value, bias):
