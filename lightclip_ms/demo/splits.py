@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightclip_ms.demo.captions import Said, describe, fits, name_thing, with_article
+from lightclip_ms.demo.captions import Said, describe, fits, name_thing
 from lightclip_ms.demo.compose import BACKGROUNDS, Scene, is_held_out, sample_scene, sample_single
 from lightclip_ms.demo.openmoji import THINGS, Emoji, split_emojis
 
@@ -112,9 +112,13 @@ def class_names(things: int = THINGS) -> dict[str, list[str]]:
 
     The latter names the never-seen things with their colours, as captions do.
     """
-    seen, unseen = ([with_article(e.article, e.noun) for e in emojis] for emojis in split_emojis(things))
-    described = [name_thing(emoji) for emoji in split_emojis(things)[1]]
-    return {"names": seen, "unseen_names": unseen, "unseen_described": described, "colours": list(BACKGROUNDS)}
+    seen, unseen = split_emojis(things)
+    return {
+        "names": [name_thing(emoji, coloured=False) for emoji in seen],
+        "unseen_names": [name_thing(emoji, coloured=False) for emoji in unseen],
+        "unseen_described": [name_thing(emoji) for emoji in unseen],
+        "colours": list(BACKGROUNDS),
+    }
 
 
 # The colour's prompts name many objects, so that their mean is left with the colour alone.
