@@ -2,7 +2,8 @@
 """Build the demo data: OpenMoji drawings in small composed pictures with captions, as WebDataset shards.
 
 Written: train-*.tar and val.tar (seen emojis, disjoint compositions), unseen.tar (emojis never in training),
-names.tar, unseen_names.tar and colours.tar (labelled, with .txt class names and _templates.txt prompts).
+names.tar, unseen_names.tar, compounds.tar (never in training either, but every word of their names is) and colours.tar
+(labelled, with .txt class names and _templates.txt prompts).
 A folder that is already complete is left as it is.
 """
 

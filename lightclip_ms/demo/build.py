@@ -17,7 +17,7 @@ from lightclip_ms.demo.compose import draw_scene
 from lightclip_ms.demo.openmoji import ATTRIBUTION, THINGS
 from lightclip_ms.runtime.files import sha256
 
-VERSION = 4  # raise when the same settings give other pictures or captions
+VERSION = 5  # raise when the same settings give other pictures or captions
 KIND = "lightclip_ms demo data"  # in the manifest: other programs' folders are never touched
 MANIFEST = "manifest.json"
 SHARD_SAMPLES = 1000
@@ -26,6 +26,7 @@ _EVALUATION_SPLITS = {
     "unseen": lambda settings: splits.unseen_samples(settings.seed, settings.retrieval),
     "names": lambda settings: splits.name_samples(settings.seed, settings.things),
     "unseen_names": lambda settings: splits.unseen_name_samples(settings.seed),
+    "compounds": lambda settings: splits.compound_samples(settings.seed),
     "colours": lambda settings: splits.colour_samples(settings.seed, settings.things),
 }
 

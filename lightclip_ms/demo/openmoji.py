@@ -4,9 +4,11 @@ import csv
 import functools
 import importlib.util
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
+from typing import NamedTuple
 
 import emoji as emoji_names
 from PIL import Image, ImageDraw, ImageFont
@@ -16,6 +18,8 @@ GLYPH_SIZE = 160  # pixels drawn once per emoji; larger than any emoji in a pict
 THINGS = 1005  # in the list
 FIRST_THINGS = 373  # the never-seen emojis are among the first so many of the list, however many are trained on
 HELD_OUT_EVERY = 9  # one in nine of them is never seen in training
+COMPOUNDS = 50  # further never-seen ones, of whose names every word is known
+_LINKS = set("a an and behind from in its of on seen the under with".split())  # words that name nothing
 ATTRIBUTION = """The pictures in this folder are made from emojis designed by OpenMoji, the open-source emoji and
 icon project (https://openmoji.org). License: CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).
 Changes: the emojis were rotated, resized and placed on coloured backgrounds. The pictures and their
@@ -57,19 +61,51 @@ def load_emojis() -> tuple[Emoji, ...]:
     return tuple(Emoji(name, characters[name][0], article, noun) for name, article, noun in listed)
 
 
-@functools.cache
-def split_emojis(things: int = THINGS) -> tuple[tuple[Emoji, ...], tuple[Emoji, ...]]:
-    """(seen, never seen in training) when the first `things` of the list are used.
+class Split(NamedTuple):
+    """Things seen in training, and two kinds that never are: `unseen` by names of their own, `compounds` by known words.
 
-    The never-seen ones do not depend on `things`, on the size of the data or on its seed, so results can be compared.
+    "badger" is in no other name, so nothing in training tells what it means; "rain cloud" can be understood by who has
+    met other kinds of rain and of cloud.
+    """
+
+    seen: tuple[Emoji, ...]
+    unseen: tuple[Emoji, ...]
+    compounds: tuple[Emoji, ...]
+
+
+@functools.cache
+def split_emojis(things: int = THINGS) -> Split:
+    """The split when the first `things` of the list are used.
+
+    The never-seen ones do not depend on `things`, on the size of the data or on its seed, so results can be compared;
+    with fewer things, some words of the compounds are not known.
     """
     listed = load_emojis()
-    by_hash = sorted(listed[:FIRST_THINGS], key=lambda emoji: zlib.crc32(emoji.name.encode()))
-    held_out = {emoji.name for emoji in by_hash[::HELD_OUT_EVERY]}
-    return (
-        tuple(emoji for emoji in listed[:things] if emoji.name not in held_out),
-        tuple(emoji for emoji in listed if emoji.name in held_out),
+    unseen = set(_by_hash(listed[:FIRST_THINGS])[::HELD_OUT_EVERY])
+    compounds = _choose_compounds(tuple(emoji for emoji in listed if emoji not in unseen))
+    never_seen = unseen | compounds
+    return Split(
+        tuple(emoji for emoji in listed[:things] if emoji not in never_seen),
+        tuple(emoji for emoji in listed if emoji in unseen),
+        tuple(emoji for emoji in listed if emoji in compounds),
     )
+
+
+def _by_hash(emojis: tuple[Emoji, ...]) -> list[Emoji]:
+    return sorted(emojis, key=lambda emoji: zlib.crc32(emoji.name.encode()))
+
+
+def _choose_compounds(emojis: tuple[Emoji, ...]) -> set[Emoji]:
+    """COMPOUNDS things of two words or more, each of which stays in another name."""
+    words = {emoji: set(emoji.noun.split()) - _LINKS for emoji in emojis}
+    names_with = Counter(word for group in words.values() for word in group)
+    chosen: set[Emoji] = set()
+    for emoji in _by_hash(emojis):
+        known = all(names_with[word] > 1 for word in words[emoji])
+        if len(chosen) < COMPOUNDS and len(words[emoji]) > 1 and known:
+            chosen.add(emoji)
+            names_with.subtract(words[emoji])
+    return chosen
 
 
 @functools.lru_cache(maxsize=1)

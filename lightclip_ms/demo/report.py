@@ -17,6 +17,7 @@ ZEROSHOT = {
     "names": ("names", "names of known emojis"),
     "unseen_names": ("unseen_names", "names of never-seen emojis"),
     "unseen_described": ("unseen_names", "names of never-seen emojis, with colours"),
+    "compounds": ("compounds", "names of never-seen emojis, of known words"),
     "colours": ("colours", "background colours"),
 }
 EXAMPLES, PICTURES = 4, 5  # captions of each retrieval split, and pictures for each caption

@@ -10,7 +10,7 @@ from lightclip_ms.demo.compose import BACKGROUNDS, Scene, is_held_out, sample_sc
 from lightclip_ms.demo.openmoji import THINGS, Emoji, split_emojis
 
 NAMES_PER_CLASS, UNSEEN_NAMES_PER_CLASS, COLOURS_PER_CLASS = 2, 6, 50
-_TRAIN, _VAL, _UNSEEN, _NAMES, _UNSEEN_NAMES, _COLOURS = range(6)  # the second word of each sample's seed
+_TRAIN, _VAL, _UNSEEN, _NAMES, _UNSEEN_NAMES, _COLOURS, _COMPOUNDS = range(7)  # the second word of each sample's seed
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def train_sample(seed: int, index: int, things: int = THINGS) -> Sample:
         things: how many emojis of the list are used, here and in the other splits of known ones.
     """
     rng = _rng(seed, _TRAIN, index)
-    emojis, _ = split_emojis(things)
+    emojis = split_emojis(things).seen
     scene = sample_scene(rng, emojis)
     while is_held_out(scene):
         scene = sample_scene(rng, emojis)
@@ -68,12 +68,12 @@ def _is_ambiguous(scene: Scene, said: Said, samples: list[Sample], facts: list[S
 
 def val_samples(seed: int, count: int, things: int = THINGS) -> list[Sample]:
     """Unseen compositions of seen emojis."""
-    return _retrieval_split(seed, _VAL, split_emojis(things)[0], count)
+    return _retrieval_split(seed, _VAL, split_emojis(things).seen, count)
 
 
 def unseen_samples(seed: int, count: int) -> list[Sample]:
-    """Compositions of emojis that are never seen in training."""
-    return _retrieval_split(seed, _UNSEEN, split_emojis()[1], count)
+    """Compositions of emojis that are never seen in training, nor the words of their names."""
+    return _retrieval_split(seed, _UNSEEN, split_emojis().unseen, count)
 
 
 def _labelled_split(seed: int, split: int, emojis: tuple[Emoji, ...], per_class: int) -> list[Sample]:
@@ -87,17 +87,22 @@ def _labelled_split(seed: int, split: int, emojis: tuple[Emoji, ...], per_class:
 
 def name_samples(seed: int, things: int = THINGS) -> list[Sample]:
     """Single seen emojis in held-out compositions, labelled by emoji."""
-    return _labelled_split(seed, _NAMES, split_emojis(things)[0], NAMES_PER_CLASS)
+    return _labelled_split(seed, _NAMES, split_emojis(things).seen, NAMES_PER_CLASS)
 
 
 def unseen_name_samples(seed: int) -> list[Sample]:
-    """Single never-seen emojis, labelled by emoji."""
-    return _labelled_split(seed, _UNSEEN_NAMES, split_emojis()[1], UNSEEN_NAMES_PER_CLASS)
+    """Single never-seen emojis with names of their own, labelled by emoji."""
+    return _labelled_split(seed, _UNSEEN_NAMES, split_emojis().unseen, UNSEEN_NAMES_PER_CLASS)
+
+
+def compound_samples(seed: int) -> list[Sample]:
+    """Single never-seen emojis with names of known words, labelled by emoji."""
+    return _labelled_split(seed, _COMPOUNDS, split_emojis().compounds, UNSEEN_NAMES_PER_CLASS)
 
 
 def colour_samples(seed: int, things: int = THINGS) -> list[Sample]:
     """Single seen emojis in held-out compositions, labelled by background colour."""
-    emojis, _ = split_emojis(things)
+    emojis = split_emojis(things).seen
     samples = []
     for index in range(len(BACKGROUNDS) * COLOURS_PER_CLASS):
         rng = _rng(seed, _COLOURS, index)
@@ -112,11 +117,12 @@ def class_names(things: int = THINGS) -> dict[str, list[str]]:
 
     The latter names the never-seen things with their colours, as captions do.
     """
-    seen, unseen = split_emojis(things)
+    seen, unseen, compounds = split_emojis(things)
     return {
         "names": [name_thing(emoji, coloured=False) for emoji in seen],
         "unseen_names": [name_thing(emoji, coloured=False) for emoji in unseen],
         "unseen_described": [name_thing(emoji) for emoji in unseen],
+        "compounds": [name_thing(emoji, coloured=False) for emoji in compounds],
         "colours": list(BACKGROUNDS),
     }
 
@@ -146,4 +152,4 @@ TEMPLATES = {
         )
     ],
 }
-TEMPLATES["unseen_names"] = TEMPLATES["unseen_described"] = TEMPLATES["names"]
+TEMPLATES |= dict.fromkeys(("unseen_names", "unseen_described", "compounds"), TEMPLATES["names"])

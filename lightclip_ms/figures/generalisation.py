@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 REPORT = "report.json"
-KNOWN, UNSEEN = "#08519c", "#e6550d"
+KNOWN, UNSEEN, COMPOUND = "#08519c", "#e6550d", "#31a354"
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Point:
     Attributes:
         things: how many the model was trained on.
         recall_known, recall_unseen: R@1 of new pictures, mean of both directions.
-        named_known, named_unseen: top-1 by name.
-        unseen_things: classes of the latter.
+        named_known, named_unseen, named_compounds: top-1 by name; compounds are never seen, but all words of their names are.
+        unseen_things, compound_things: classes of the last two.
     """
 
     things: int
@@ -28,7 +28,9 @@ class Point:
     recall_unseen: tuple[float, float]
     named_known: tuple[float, float]
     named_unseen: tuple[float, float]
+    named_compounds: tuple[float, float]
     unseen_things: int
+    compound_things: int
 
 
 def read_point(path: str) -> Point:
@@ -48,9 +50,9 @@ def read_point(path: str) -> Point:
             *(_recall(results[split]) for split in ("val", "unseen")),
             *(
                 (float(results[split]["top1"]), float(results[split]["chance_top1"]))
-                for split in ("names", "unseen_names")
+                for split in ("names", "unseen_names", "compounds")
             ),
-            int(results["unseen_names"]["classes"]),
+            *(int(results[split]["classes"]) for split in ("unseen_names", "compounds")),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: no report of scripts/demo_report.py: {type(error).__name__}: {error}") from None
@@ -64,14 +66,15 @@ def _recall(result: dict) -> tuple[float, float]:
 def to_markdown(points: list[Point]) -> str:
     """One line per report."""
     lines = [
-        "| things in training | R@1 known | R@1 never seen (chance) | by name, known | by name, never seen (chance) |",
-        "|---|---|---|---|---|",
+        "| things in training | R@1 known | R@1 never seen (chance) | by name, known | by name, never seen (chance) "
+        "| never seen, of known words (chance) |",
+        "|---|---|---|---|---|---|",
     ]
     for point in points:
         lines.append(
             f"| {point.things:,} | {point.recall_known[0]:.1f} % | {_with_chance(point.recall_unseen)} | "
             f"{point.named_known[0]:.1f} % of {point.things:,} | {_with_chance(point.named_unseen)} of "
-            f"{point.unseen_things} |"
+            f"{point.unseen_things} | {_with_chance(point.named_compounds)} of {point.compound_things} |"
         )
     return "\n".join(lines)
 
@@ -87,12 +90,12 @@ def generalisation_figure(points: list[Point]) -> Figure:
     """
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     recall, named = figure.subplots(1, 2)
-    for axis, title, known, unseen in (
-        (recall, "retrieval of new pictures: R@1, %", "recall_known", "recall_unseen"),
-        (named, "by name: top-1, %", "named_known", "named_unseen"),
-    ):
-        _draw(axis, points, known, "known things", KNOWN)
-        _draw(axis, points, unseen, "never-seen things", UNSEEN)
+    _draw(recall, points, "recall_known", "known things", KNOWN)
+    _draw(recall, points, "recall_unseen", "never-seen things", UNSEEN)
+    _draw(named, points, "named_known", "known things", KNOWN)
+    _draw(named, points, "named_unseen", "never-seen things", UNSEEN)
+    _draw(named, points, "named_compounds", "never-seen things, known words", COMPOUND)
+    for axis, title in ((recall, "retrieval of new pictures: R@1, %"), (named, "by name: top-1, %")):
         counts = sorted({point.things for point in points})
         axis.set_xscale("log")
         axis.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -100,7 +103,7 @@ def generalisation_figure(points: list[Point]) -> Figure:
         axis.set_ylim(bottom=0)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("things in training")
-    recall.legend(fontsize=8, frameon=False)
+        axis.legend(fontsize=8, frameon=False)
     return figure
 
 

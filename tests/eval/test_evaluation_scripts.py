@@ -117,7 +117,7 @@ def test_demo_report(work, start):
     printed = start("demo_report.py", "--run", work / "run", "--data", work / "data", "--batch-size", 64)
     assert "image to text, new pictures of known emojis" in printed and "(1.7 %)" in printed  # R@1 of 60 by chance
     report = json.loads((work / "run" / "report.json").read_text())["results"]
-    assert set(report) == {"val", "unseen", "names", "unseen_names", "unseen_described", "colours"}
+    assert set(report) == {"val", "unseen", "names", "unseen_names", "unseen_described", "compounds", "colours"}
     assert report["colours"]["chance_top1"] == 10.0
     assert f"{report['unseen_names']['top1']:.1f} % ({report['unseen_names']['chance_top1']:.1f} %)" in printed
     for name in ("loss_curves.png", "retrieved_examples.png"):

@@ -15,6 +15,7 @@ def write_report(folder, things, unseen):
         "unseen": {**retrieval, "image_to_text_R@1": unseen, "text_to_image_R@1": unseen},
         "names": {"classes": things, "top1": 20.0, "chance_top1": 100 / things},
         "unseen_names": {"classes": 42, "top1": 5.0, "chance_top1": 100 / 42},
+        "compounds": {"classes": 50, "top1": 12.0, "chance_top1": 2.0},
     }
     (folder / "report.json").write_text(json.dumps({"results": results}))
     return str(folder)
@@ -27,7 +28,7 @@ def test_points_of_several_runs(tmp_path):
     points = [read_point(paths[0]), read_point(paths[1] + "/report.json"), read_point(paths[2])]
     assert (points[0].things, points[0].recall_known, points[1].recall_unseen) == (100, (55.0, 0.2), (9.0, 0.2))
     assert to_markdown(points).splitlines()[2] == (
-        "| 100 | 55.0 % | 6.0 % (0.2 %) | 20.0 % of 100 | 5.0 % (2.4 %) of 42 |"
+        "| 100 | 55.0 % | 6.0 % (0.2 %) | 20.0 % of 100 | 5.0 % (2.4 %) of 42 | 12.0 % (2.0 %) of 50 |"
     )
     recall, named = generalisation_figure(points).axes
     unseen = next(line for line in recall.lines if line.get_label() == "never-seen things")
