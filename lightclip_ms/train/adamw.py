@@ -49,6 +49,10 @@ class AdamW(nn.Cell):
         self.moment2 = parameters.clone("moment2", "zeros")
         self.betas = Tensor(beta1, ms.float32), Tensor(beta2, ms.float32)
         self.adam = ops.Adam()
+        # In place, as a step down a gradient that is the parameter itself: as a product it would be a second read of the
+        # parameter within the step, for which MindSpore makes two copies of each (`TensorMove`). Ascend lacks the kernel.
+        ascend = ms.get_context("device_target") == "Ascend"
+        self.decay = _shrink if ascend else ops.ApplyGradientDescent()
 
     @staticmethod
     def rate(lr: float):
@@ -76,7 +80,7 @@ class AdamW(nn.Cell):
             ops.assign_add(self.step, taken.astype(ms.float32).reshape(1))
         else:
             ops.assign_add(self.step, ops.ones((1,), ms.float32))
-        ops.HyperMap()(ops.partial(_decay, 1 - lr * self.weight_decay), self.decayed)
+        ops.HyperMap()(ops.partial(_decay, self.decay, lr * self.weight_decay), self.decayed)
         eps = self.eps * ops.sqrt(1 - power2)
         update = ops.partial(_adam, self.adam, power1, power2, lr, beta1, beta2, eps)
         return ops.HyperMap()(update, self.parameters, self.moment1, self.moment2, gradients)
@@ -160,9 +164,13 @@ def _gradient_or_zero(taken, gradient):
     return ops.select(taken, gradient, ops.zeros_like(gradient))
 
 
-@_decay.register("Tensor", "Tensor")
-def _decay_parameter(factor, parameter):
-    return ops.assign(parameter, parameter * factor)
+@_decay.register("Function", "Tensor", "Tensor")
+def _decay_parameter(decay, share, parameter):
+    return ops.depend(True, decay(parameter, share, parameter))
+
+
+def _shrink(parameter, share, delta):
+    return ops.assign(parameter, parameter - share * delta)
 
 
 @_adam.register(

@@ -1,4 +1,4 @@
-"""Few updates for all small parameters: the vectors of a model (biases, norms) are concatenated, `_MOST` in one.
+"""Few updates for all small parameters: those of a model's vectors (biases, norms) are made `_MOST` at a time.
 
 A model has hundreds of them, and each would have its own operators for norm, clipping and update, which take longer to
 launch than to run. In checkpoints every vector has its own moments, as if it were updated alone.
@@ -23,7 +23,9 @@ _MOMENT = re.compile(r"(.*?\.moment[12]\.)(.+)")  # in a checkpoint
 class JoinedVectors(nn.Cell):
     """The vectors without decay, joined by learning rate.
 
-    The joined copy is made from the parameters before each update, so parameters may be set between updates.
+    What is joined is the change by one update: it starts at zero, the optimizer updates it, and it is added to the
+    vectors. A copy of the vectors themselves would be a second read of each within a step, and MindSpore copies an array
+    (`TensorMove`) for every read if there are two with a write behind.
 
     Args:
         parameters: all that are trained.
@@ -68,16 +70,16 @@ class JoinedVectors(nn.Cell):
             result += (ops.concat(gradients[start:end]),)
         return result
 
-    def fill(self):
-        """Copy the vectors into the joined ones."""
-        for index, group in enumerate(self.groups):
-            ops.assign(self.joined[index], ops.concat(group))
+    def clear(self):
+        """Before an update: no change."""
+        for index, sizes in enumerate(self.sizes):
+            ops.assign(self.joined[index], ops.zeros((sum(sizes),), ms.float32))
         return True
 
     def spread(self):
-        """Copy the joined ones back."""
+        """After an update: add the changes to the vectors."""
         for index, group in enumerate(self.groups):
-            ops.HyperMap()(_assign, group, self.split(self.joined[index], self.sizes[index], 0))
+            ops.HyperMap()(_add, group, self.split(self.joined[index], self.sizes[index], 0))
         return True
 
     def moments_apart(self, arrays: dict) -> dict:
@@ -116,9 +118,9 @@ def _is_joined(parameter: Parameter) -> bool:
     return parameter.ndim == 1 and parameter.size > 1 and not is_decayed(parameter)
 
 
-_assign = ops.MultitypeFuncGraph("assign")
+_add = ops.MultitypeFuncGraph("add")
 
 
-@_assign.register("Tensor", "Tensor")
-def _assign_tensor(parameter, value):
-    return ops.assign(parameter, value)
+@_add.register("Tensor", "Tensor")
+def _add_tensor(parameter, change):
+    return ops.assign_add(parameter, change)

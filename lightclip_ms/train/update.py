@@ -76,7 +76,7 @@ class Update(nn.Cell):
     def _apply(self, gradients, norm, lr, taken):
         if self.clip_norm > 0:
             gradients = scale(gradients, ops.minimum(self.clip_norm / (norm + 1e-6), 1.0))
-        self.vectors.fill()
+        self.vectors.clear()
         self.optimizer(gradients, lr, taken)
         self.vectors.spread()
         # Clamp the parameter itself: clamping its value in the forward pass would zero its gradient once out of range.

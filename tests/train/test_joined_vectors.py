@@ -36,7 +36,7 @@ class Joined(nn.Cell):
 
     def construct(self, lr, taken, *gradients):
         joined = self.vectors.join(gradients)
-        self.vectors.fill()
+        self.vectors.clear()
         self.optimizer(joined, lr, taken)
         self.vectors.spread()
         return True
