@@ -3,6 +3,7 @@
 import json
 import statistics
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,6 +18,7 @@ TASKS = ("step", "image encoder", "text encoder", "encode_image", "encode_text")
 FRAMEWORKS = ("mindspore", "torch")
 # MindSpore tries in an operator's first 15 calls how many threads it should have.
 WARM_UP_CALLS, WARM_UP_SECONDS = 16, 20
+CHECKED_PAIRS = 16  # of a larger batch
 
 
 @contextmanager
@@ -57,10 +59,10 @@ def warm_up(worker: Worker, task: str) -> float:
     return first
 
 
-def run_tasks(workers: dict, rounds: int, operators: bool) -> dict:
+def run_tasks(workers: dict, tasks: Sequence[str], rounds: int, operators: bool) -> dict:
     """Medians by task and framework, in alternating turns after a warm-up; the first step compiles and is separate."""
     result = {"start": {framework: worker.report for framework, worker in workers.items()}}
-    for task in TASKS:
+    for task in tasks:
         first = {framework: warm_up(worker, task) for framework, worker in workers.items()}
         answers = {framework: [] for framework in FRAMEWORKS}
         for _ in range(rounds):
@@ -93,26 +95,36 @@ def run_steps(folder: str, threads: int, rounds: int, environment: dict) -> dict
 
 
 def measure(
-    config, batch_size: int, rounds: int, threads: int, operators: bool, environment: dict, lengths: str = "uniform"
+    config,
+    batch_size: int,
+    rounds: int,
+    threads: int,
+    operators: bool,
+    environment: dict,
+    lengths: str = "uniform",
+    tasks: Sequence[str] = TASKS,
 ) -> dict:
     """Everything about one `Config` at one batch size; `environment` is what both workers get."""
     model = config.model
     with tempfile.TemporaryDirectory() as folder:
         parts = {"model": to_dict(model), "loss": to_dict(config.loss)}
         Path(folder, "config.json").write_text(json.dumps(parts), encoding="utf-8")
-        sizes = batch_size, model.image_size, model.context_length, model.vocab_size
-        np.savez(f"{folder}/batch.npz", **make_batch(*sizes, lengths))
-        with running_workers(folder, threads, environment) as workers:  # of their own: a check needs twice the memory
-            agreement = check(folder, workers)
+        sizes = model.image_size, model.context_length, model.vocab_size
+        # In float64 and in workers of their own, as that takes twice the memory.
+        np.savez(f"{folder}/batch.npz", **make_batch(min(batch_size, CHECKED_PAIRS), *sizes, lengths))
         with running_workers(folder, threads, environment) as workers:
-            return {
-                "model": model.name,
-                "batch": batch_size,
-                "threads": threads,
-                "lengths": lengths,
-                "rows": packed_rows(batch_size, model.context_length, lengths),
-                "overflow": overflow_share(batch_size, model.context_length, lengths),
-                **agreement,
-                **run_tasks(workers, rounds, operators),
-                "steps": run_steps(folder, threads, rounds, environment),
-            }
+            agreement = check(folder, workers)
+        np.savez(f"{folder}/batch.npz", **make_batch(batch_size, *sizes, lengths))
+        with running_workers(folder, threads, environment) as workers:
+            measured = run_tasks(workers, tasks, rounds, operators)
+        return {
+            "model": model.name,
+            "batch": batch_size,
+            "threads": threads,
+            "lengths": lengths,
+            "rows": packed_rows(batch_size, model.context_length, lengths),
+            "overflow": overflow_share(batch_size, model.context_length, lengths),
+            **agreement,
+            **measured,
+            "steps": run_steps(folder, threads, rounds, environment),
+        }

@@ -44,7 +44,7 @@ def show(result: dict) -> None:
             f"  {framework}: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in start.items())}, peak memory "
             f"{result['peak_megabytes'][framework]:.0f} MB"
         )
-    for task in TASKS:
+    for task in (task for task in TASKS if task in result):
         ours, theirs = result[task]["mindspore"], result[task]["torch"]
         ratios = [ours[key] / theirs[key] for key in ("seconds", "processor")]
         print(
@@ -70,6 +70,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=DEFAULT, help="config:batch, default: %(default)s")
     parser.add_argument("--lengths", default="cc12m", choices=LENGTHS, help="of captions (default %(default)s)")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        default=TASKS,
+        choices=TASKS,
+        help="what is measured, the step always (default: all of %(choices)s)",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (default %(default)s)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of either framework (default %(default)s)")
     parser.add_argument("--operators", action="store_true", help="also show where the step's time goes")
@@ -88,6 +95,7 @@ def main() -> int:
                 arguments.operators,
                 ENVIRONMENT,
                 arguments.lengths,
+                [task for task in TASKS if task == "step" or task in arguments.tasks],
             )
         )
         show(results[-1])
