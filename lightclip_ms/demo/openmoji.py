@@ -62,7 +62,7 @@ def load_emojis() -> tuple[Emoji, ...]:
 
 
 class Split(NamedTuple):
-    """Things seen in training, and two kinds that never are: `unseen` by names of their own, `compounds` by known words.
+    """Things seen in training, and two kinds that never are: `unseen` with own names, `compounds` with known words.
 
     "badger" is in no other name, so nothing in training tells what it means; "rain cloud" can be understood by who has
     met other kinds of rain and of cloud.

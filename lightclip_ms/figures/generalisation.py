@@ -19,7 +19,7 @@ class Point:
     Attributes:
         things: how many the model was trained on.
         recall_known, recall_unseen: R@1 of new pictures, mean of both directions.
-        named_known, named_unseen, named_compounds: top-1 by name; compounds are never seen, but all words of their names are.
+        named_known, named_unseen, named_compounds: top-1 by name; the words of the last are in other names.
         unseen_things, compound_things: classes of the last two.
     """
 

@@ -49,8 +49,8 @@ class AdamW(nn.Cell):
         self.moment2 = parameters.clone("moment2", "zeros")
         self.betas = Tensor(beta1, ms.float32), Tensor(beta2, ms.float32)
         self.adam = ops.Adam()
-        # In place, as a step down a gradient that is the parameter itself: as a product it would be a second read of the
-        # parameter within the step, for which MindSpore makes two copies of each (`TensorMove`). Ascend lacks the kernel.
+        # In place, as a step down a gradient that is the parameter itself: a product would be a second read of the
+        # parameter within the step, for which MindSpore copies it twice (`TensorMove`). Ascend lacks the kernel.
         ascend = ms.get_context("device_target") == "Ascend"
         self.decay = _shrink if ascend else ops.ApplyGradientDescent()
 

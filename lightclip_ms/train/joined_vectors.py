@@ -24,8 +24,8 @@ class JoinedVectors(nn.Cell):
     """The vectors without decay, joined by learning rate.
 
     What is joined is the change by one update: it starts at zero, the optimizer updates it, and it is added to the
-    vectors. A copy of the vectors themselves would be a second read of each within a step, and MindSpore copies an array
-    (`TensorMove`) for every read if there are two with a write behind.
+    vectors. A copy of the vectors themselves would be a second read of each within a step, and MindSpore copies an
+    array (`TensorMove`) for every read if there are two with a write behind.
 
     Args:
         parameters: all that are trained.
