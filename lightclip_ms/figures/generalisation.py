@@ -88,13 +88,13 @@ def generalisation_figure(points: list[Point]) -> Figure:
 
     Reports with the same number of things are dots of one line through their means.
     """
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     recall, named = figure.subplots(1, 2)
     _draw(recall, points, "recall_known", "known things", KNOWN)
     _draw(recall, points, "recall_unseen", "never-seen things", UNSEEN)
     _draw(named, points, "named_known", "known things", KNOWN)
     _draw(named, points, "named_unseen", "never-seen things", UNSEEN)
-    _draw(named, points, "named_compounds", "never-seen things, known words", COMPOUND)
+    _draw(named, points, "named_compounds", "never-seen things, known words (dots: chance)", COMPOUND)
     for axis, title in ((recall, "retrieval of new pictures: R@1, %"), (named, "by name: top-1, %")):
         counts = sorted({point.things for point in points})
         axis.set_xscale("log")
@@ -103,7 +103,7 @@ def generalisation_figure(points: list[Point]) -> Figure:
         axis.set_ylim(bottom=0)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("things in training")
-        axis.legend(fontsize=8, frameon=False)
+    figure.legend(*named.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
@@ -116,4 +116,4 @@ def _draw(axis: Axes, points: list[Point], name: str, label: str, colour: str) -
     axis.plot(counts, [np.mean(each) for each in values], color=colour, linewidth=1.6, label=label)
     for count, each in zip(counts, values):
         axis.plot([count] * len(each), each, "o", color=colour, markersize=5)
-    axis.plot(counts, [np.mean(each) for each in chances], ":", color=colour, linewidth=1, label=f"chance, {label}")
+    axis.plot(counts, [np.mean(each) for each in chances], ":", color=colour, linewidth=1)
