@@ -72,7 +72,7 @@ def val_samples(seed: int, count: int, things: int = THINGS) -> list[Sample]:
 
 
 def unseen_samples(seed: int, count: int) -> list[Sample]:
-    """Compositions of emojis that are never seen in training, nor the words of their names."""
+    """Compositions of emojis that are never seen in training, with names of their own."""
     return _retrieval_split(seed, _UNSEEN, split_emojis().unseen, count)
 
 
