@@ -1,12 +1,16 @@
 """A synthetic training batch as `data.pipeline` delivers it, for both frameworks."""
 
+import functools
 import math
 
 import numpy as np
 
-from lightclip_ms.data.batch import CAPTIONS, LIGHTCLIP_PARTS
+from lightclip_ms.config.schema import DataConfig
+from lightclip_ms.data import Tokenizer
+from lightclip_ms.data.batch import CAPTIONS, LIGHTCLIP_PARTS, BatchLayout
 from lightclip_ms.data.masking import mask_tokens
 from lightclip_ms.data.packing import choose_rows, pack_groups, place
+from lightclip_ms.data.pipeline import TrainData
 
 
 def uniform_lengths(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -23,7 +27,22 @@ def cc12m_lengths(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 LENGTHS = {"cc12m": cc12m_lengths, "uniform": uniform_lengths}
+LENGTHS_HELP = (
+    f"of captions: {', '.join(LENGTHS)}, or those of a data set, as 'folder/train-*.tar' (default %(default)s)"
+)
 SAMPLED, SIMULATED = 2048, 200  # captions that R is chosen from; batches that tell how often it is too small
+
+
+def draw_lengths(lengths: str, vocab_size: int, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Tokens of captions, without SOT and EOT: int [count]; `lengths` names one of `LENGTHS` or shards."""
+    return LENGTHS[lengths](rng, count) if lengths in LENGTHS else rng.choice(_data_lengths(lengths, vocab_size), count)
+
+
+@functools.cache
+def _data_lengths(shards: str, vocab_size: int) -> np.ndarray:
+    tokenizer = Tokenizer(vocab_size=vocab_size)
+    data = TrainData(DataConfig(train=shards), tokenizer, BatchLayout(1, 8, tokenizer.context_length, 1))
+    return data.sample_lengths(SAMPLED) - 2
 
 
 def make_batch(
@@ -33,25 +52,26 @@ def make_batch(
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (batch_size, image_size, image_size, 3), np.uint8)
     text = np.zeros((batch_size, context_length), np.int32)
-    for row, tokens in zip(text, LENGTHS[lengths](rng, batch_size)):
+    for row, tokens in zip(text, draw_lengths(lengths, vocab_size, rng, batch_size)):
         tokens = min(tokens, context_length - 2)
         row[: tokens + 2] = [vocab_size - 2, *rng.integers(0, vocab_size - 2, tokens), vocab_size - 1]
     batch = dict(zip(LIGHTCLIP_PARTS, (image, text, *mask_tokens(text, rng, vocab_size=vocab_size))))
     captions = [batch[name] for name in CAPTIONS if name in batch]
-    rows = packed_rows(batch_size, context_length, lengths)
+    rows = packed_rows(batch_size, context_length, vocab_size, lengths)
     return {**batch, **pack_groups(captions, vocab_size - 1, rows, 1)}
 
 
-def packed_rows(batch_size: int, context_length: int, lengths: str, copies: int = 2) -> int:
+def packed_rows(batch_size: int, context_length: int, vocab_size: int, lengths: str, copies: int = 2) -> int:
     """R for a data set with these lengths, each caption in `copies` forms: clean, masked, ..."""
-    sample = np.minimum(LENGTHS[lengths](np.random.default_rng(1), SAMPLED), context_length - 2) + 2
+    sample = np.minimum(draw_lengths(lengths, vocab_size, np.random.default_rng(1), SAMPLED), context_length - 2) + 2
     return choose_rows(sample, batch_size, copies, context_length)
 
 
-def overflow_share(batch_size: int, context_length: int, lengths: str) -> float:
+def overflow_share(batch_size: int, context_length: int, vocab_size: int, lengths: str) -> float:
     """Share of batches that do not fit into R rows."""
-    rng, rows, lost = np.random.default_rng(2), packed_rows(batch_size, context_length, lengths), 0
+    rows = packed_rows(batch_size, context_length, vocab_size, lengths)
+    rng, lost = np.random.default_rng(2), 0
     for _ in range(SIMULATED):
-        drawn = np.minimum(LENGTHS[lengths](rng, batch_size), context_length - 2) + 2
+        drawn = np.minimum(draw_lengths(lengths, vocab_size, rng, batch_size), context_length - 2) + 2
         lost += place(np.tile(drawn, 2), rows, context_length) is None
     return lost / SIMULATED

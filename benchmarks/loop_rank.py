@@ -3,6 +3,7 @@
 `python -m benchmarks.loop_rank FOLDER CONFIG [key=value ...]`
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -55,6 +56,17 @@ class Gate:
         raise Stopped
 
 
+def unpacked(batch: dict) -> dict:
+    """The parts of a batch with one caption per row, as PyTorch's step takes them, whether it was packed or not."""
+    if "packed_ids" not in batch:
+        return batch
+    ids, masked = batch["packed_ids"].ravel(), np.zeros_like(batch["text"])
+    places = zip(batch["packed_starts"], batch["packed_ends"] + 1)
+    for row, (start, end) in zip(masked, itertools.islice(places, len(masked), None)):  # clean captions come first
+        row[: end - start] = ids[start:end]
+    return {**batch, "masked_text": masked}
+
+
 @main_guard
 def main() -> int:
     folder, name, *overrides = sys.argv[1:]
@@ -64,7 +76,7 @@ def main() -> int:
 
     def leave_for_pytorch(arguments) -> None:
         batch = {part: tensor.asnumpy() for part, tensor in zip(parts, arguments[-len(parts) :])}
-        np.savez(Path(folder, f"batch.{trainer.rank}.npz"), **batch)
+        np.savez(Path(folder, f"batch.{trainer.rank}.npz"), **unpacked(batch))
         if trainer.rank == 0:
             weights = {name: parameter.asnumpy() for name, parameter in trainer.objective.parameters_and_names()}
             np.savez(Path(folder, "weights.npz"), **weights)

@@ -64,7 +64,7 @@ def run_tasks(workers: dict, tasks: Sequence[str], rounds: int, operators: bool)
     result = {"start": {framework: worker.report for framework, worker in workers.items()}}
     for task in tasks:
         first = {framework: warm_up(worker, task) for framework, worker in workers.items()}
-        answers = {framework: [] for framework in FRAMEWORKS}
+        answers = {framework: [] for framework in workers}
         for _ in range(rounds):
             for framework, worker in workers.items():
                 answers[framework].append(worker.run(task))
@@ -80,6 +80,16 @@ def run_tasks(workers: dict, tasks: Sequence[str], rounds: int, operators: bool)
                 result["operators"] = {
                     framework: worker.run("operators")["value"] for framework, worker in workers.items()
                 }
+    return result
+
+
+def run_alone(folder: str, threads: int, environment: dict, *arguments) -> dict:
+    """What `run_tasks` gives, each framework's process ended before the other's starts: where memory holds only one."""
+    result = {}
+    for framework in FRAMEWORKS:  # ours first: it leaves its weights for the other
+        with Worker(f"{framework}_worker", [folder, str(threads)], worker_environment(threads, environment)) as worker:
+            for name, found in run_tasks({framework: worker}, *arguments).items():
+                result.setdefault(name, {}).update(found)
     return result
 
 
@@ -103,27 +113,35 @@ def measure(
     environment: dict,
     lengths: str = "uniform",
     tasks: Sequence[str] = TASKS,
+    alone: bool = False,
 ) -> dict:
-    """Everything about one `Config` at one batch size; `environment` is what both workers get."""
+    """Everything about one `Config` at one batch size; `environment` is what both workers get.
+
+    `alone`: the frameworks do not take turns; one has ended before the other starts.
+    """
     model = config.model
     with tempfile.TemporaryDirectory() as folder:
         parts = {"model": to_dict(model), "loss": to_dict(config.loss)}
         Path(folder, "config.json").write_text(json.dumps(parts), encoding="utf-8")
+        texts = batch_size, model.context_length, model.vocab_size, lengths
         sizes = model.image_size, model.context_length, model.vocab_size
         # In float64 and in workers of their own, as that takes twice the memory.
         np.savez(f"{folder}/batch.npz", **make_batch(min(batch_size, CHECKED_PAIRS), *sizes, lengths))
         with running_workers(folder, threads, environment) as workers:
             agreement = check(folder, workers)
         np.savez(f"{folder}/batch.npz", **make_batch(batch_size, *sizes, lengths))
-        with running_workers(folder, threads, environment) as workers:
-            measured = run_tasks(workers, tasks, rounds, operators)
+        if alone:
+            measured = run_alone(folder, threads, environment, tasks, rounds, operators)
+        else:
+            with running_workers(folder, threads, environment) as workers:
+                measured = run_tasks(workers, tasks, rounds, operators)
         return {
             "model": model.name,
             "batch": batch_size,
             "threads": threads,
             "lengths": lengths,
-            "rows": packed_rows(batch_size, model.context_length, lengths),
-            "overflow": overflow_share(batch_size, model.context_length, lengths),
+            "rows": packed_rows(*texts),
+            "overflow": overflow_share(*texts),
             **agreement,
             **measured,
             "steps": run_steps(folder, threads, rounds, environment),

@@ -16,7 +16,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.batch import LENGTHS
+from benchmarks.batch import LENGTHS_HELP
 from benchmarks.measure import warm_up, worker_environment
 from benchmarks.protocol import Worker
 from lightclip_ms.config.file import load_config, to_dict
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("arguments", nargs="*", metavar="CONFIG|key=value", help="default: laptop")
     parser.add_argument("--methods", nargs="+", default=ORDER, choices=ORDER, help="the first is compared with")
     parser.add_argument("--rounds", type=int, default=9, help="measured steps of each (default %(default)s)")
-    parser.add_argument("--lengths", default="uniform", choices=LENGTHS, help="of captions (default %(default)s)")
+    parser.add_argument("--lengths", default="uniform", help=LENGTHS_HELP)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each (default %(default)s)")
     parser.add_argument("--json", help="write the results to this file")
     options = parser.parse_args()

@@ -29,7 +29,7 @@ def method_batch(layout: BatchLayout, vocab_size: int, lengths: str, packed: boo
     batch["text_2"] = rng.permutation(batch["text"])
     if packed:
         captions = [batch[name] for name in CAPTIONS if name in layout.parts]
-        rows = packed_rows(size, length, lengths, len(captions))
+        rows = packed_rows(size, length, vocab_size, lengths, len(captions))
         batch |= pack_groups(captions, vocab_size - 1, rows, 1)
         layout = BatchLayout(size, layout.image_size, length, layout.slots, layout.parts, rows)
     return tuple(Tensor(array) for array in layout.arrays(batch))

@@ -2,6 +2,8 @@
 
     python scripts/bench_step.py                          # the three encoders at 224 px, batch 16, and the demo model
     python scripts/bench_step.py demo:64 --rounds 9     # a file of configs/ and a batch size
+    python scripts/bench_step.py demo:64 --lengths 'demo_data/train-*.tar'      # captions as long as those
+    python scripts/bench_step.py swin_nano:64 --tasks step --alone      # 12 GB for each framework, not for both at once
 
 Needs PyTorch: pip install -e .[bench]
 """
@@ -18,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 ENVIRONMENT = dict(os.environ)  # before `lightclip_ms` adds what only MindSpore should get
 
-from benchmarks.batch import LENGTHS  # noqa: E402
+from benchmarks.batch import LENGTHS_HELP  # noqa: E402
 from benchmarks.measure import TASKS, measure  # noqa: E402
 from lightclip_ms.config.file import load_config  # noqa: E402
 from lightclip_ms.runtime.exits import main_guard  # noqa: E402
@@ -69,7 +71,7 @@ def show(result: dict) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=DEFAULT, help="config:batch, default: %(default)s")
-    parser.add_argument("--lengths", default="cc12m", choices=LENGTHS, help="of captions (default %(default)s)")
+    parser.add_argument("--lengths", default="cc12m", help=LENGTHS_HELP)
     parser.add_argument(
         "--tasks",
         nargs="+",
@@ -79,6 +81,9 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (default %(default)s)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of either framework (default %(default)s)")
+    parser.add_argument(
+        "--alone", action="store_true", help="one framework after the other instead of in turns: half the memory"
+    )
     parser.add_argument("--operators", action="store_true", help="also show where the step's time goes")
     parser.add_argument("--json", help="write the results to this file")
     arguments = parser.parse_args()
@@ -96,6 +101,7 @@ def main() -> int:
                 ENVIRONMENT,
                 arguments.lengths,
                 [task for task in TASKS if task == "step" or task in arguments.tasks],
+                arguments.alone,
             )
         )
         show(results[-1])
