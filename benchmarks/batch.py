@@ -31,6 +31,7 @@ LENGTHS_HELP = (
     f"of captions: {', '.join(LENGTHS)}, or those of a data set, as 'folder/train-*.tar' (default %(default)s)"
 )
 SAMPLED, SIMULATED = 2048, 200  # captions that R is chosen from; batches that tell how often it is too small
+STEPS = 100_000  # of the run that R is chosen for
 
 
 def draw_lengths(lengths: str, vocab_size: int, rng: np.random.Generator, count: int) -> np.ndarray:
@@ -64,7 +65,7 @@ def make_batch(
 def packed_rows(batch_size: int, context_length: int, vocab_size: int, lengths: str, copies: int = 2) -> int:
     """R for a data set with these lengths, each caption in `copies` forms: clean, masked, ..."""
     sample = np.minimum(draw_lengths(lengths, vocab_size, np.random.default_rng(1), SAMPLED), context_length - 2) + 2
-    return choose_rows(sample, batch_size, copies, context_length)
+    return choose_rows(sample, batch_size, copies, context_length, steps=STEPS)
 
 
 def overflow_share(batch_size: int, context_length: int, vocab_size: int, lengths: str) -> float:

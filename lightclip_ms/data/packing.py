@@ -5,9 +5,16 @@ segment, so the numbers are those of one caption per row, to rounding. Shapes ar
 that does not fit is laid out with one caption per row, for which a second graph is compiled when it is first needed.
 """
 
-import numpy as np
+import math
 
-_SIMULATED, _PLACED = 256, 1 << 16  # batches that are simulated at most, and captions in all
+import numpy as np
+from scipy import special
+
+_SIMULATED, _PLACED = 2048, 1 << 18  # batches that are simulated at most, and captions in all
+_NEARLY_NORMAL = 0.02  # skewness
+# The text encoder's work on so many batches with a row per caption takes as long as compiling: about 100 of the demo's,
+# a dozen of a paper model's on a CPU.
+COMPILATION = 100
 
 
 def caption_lengths(ids: np.ndarray, eot_id: int) -> np.ndarray:
@@ -86,13 +93,28 @@ def pack_groups(ids: list[np.ndarray], eot_id: int, rows: int, groups: int) -> d
     return {name: np.concatenate([part[name] for part in packed]) for name in packed[0]}
 
 
-def choose_rows(lengths: np.ndarray, pairs: int, copies: int, context_length: int, seed: int = 0) -> int:
+def choose_rows(
+    lengths: np.ndarray,
+    pairs: int,
+    copies: int,
+    context_length: int,
+    *,
+    steps: int,
+    batches: int = 1,
+    compilation: int = COMPILATION,
+    seed: int = 0,
+) -> int:
     """R for batches of `pairs` pairs whose captions come `copies` times (clean, masked, ...).
 
-    The R of least expected work: a batch that does not fit costs a row per caption, so a few may not fit.
+    The R of least expected work. A batch that does not fit costs a row per caption, and all ranks wait for it; the
+    first one costs a compilation. So a short run gets an R that all of its batches should fit into, a long one an R
+    that a few in a hundred steps exceed.
 
     Args:
         lengths: int [S], of a sample of the data set's captions; empty gives the safe number, a row per caption.
+        steps: of the run.
+        batches: packed for one step: ranks times groups.
+        compilation: what it costs, in batches with a row per caption; 0 if the second graph is compiled anyway.
     """
     captions = pairs * copies
     if not len(lengths):
@@ -100,8 +122,18 @@ def choose_rows(lengths: np.ndarray, pairs: int, copies: int, context_length: in
     rng = np.random.default_rng(seed)
     needed = np.empty(max(16, min(_SIMULATED, _PLACED // captions)), np.int64)
     for batch in range(len(needed)):
-        drawn = np.tile(rng.choice(lengths, pairs, replace=len(lengths) < pairs), copies)
+        drawn = np.tile(rng.choice(lengths, pairs), copies)
         needed[batch] = place(drawn, captions, context_length)[0].max() + 1
-    choices = np.unique(needed)
-    overflowing = np.array([(needed > rows).mean() for rows in choices])
-    return int(choices[np.argmin(choices * (1 - overflowing) + captions * overflowing)])
+    choices = np.arange(needed.min(), captions + 1)
+    # What hundreds of ranks meet is too rare to be simulated: a gamma distribution of the same mean, deviation and
+    # skewness has the tail. The mean of the sample of S lengths is off, too.
+    deviation = max(needed.std() * math.sqrt(1 + pairs / len(lengths)), 1e-9)
+    skewness = max(((needed - needed.mean()) ** 3).mean() / deviation**3, _NEARLY_NORMAL)
+    shape = (2 / skewness) ** 2
+    away = (choices + 0.5 - needed.mean()) / deviation
+    exceeding = special.gammaincc(shape, np.maximum(shape + away * math.sqrt(shape), 0))
+    exceeding[-1] = 0.0  # a row per caption
+    all_fit = batches * np.log1p(-exceeding)
+    exceeded, ever = -np.expm1(all_fit), -np.expm1(steps * all_fit)
+    work = steps * (choices + (captions - choices) * exceeded) + compilation * captions * ever
+    return int(choices[np.argmin(work)])

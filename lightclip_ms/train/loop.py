@@ -120,13 +120,16 @@ class Trainer:
             self._lock.release()
 
     def _fix_packed_rows(self) -> None:
-        # On the CPU backend a rank waits 30 s in a collective, less than another one may take to compile the graph for
-        # a batch that does not fit: there all ranks compile it before the first step, together.
         together = self.world_size > 1 and ms.get_context("device_target") == "CPU"
-        # Accumulation has several graphs, which only a step can compile: there must be no such batch then.
-        accumulates = self.config.train.accumulate > 1
-        self.layout = self.packed.fix(self._saved_rows, self.rank, self.world_size, together and accumulates)
-        if together and not accumulates:
+        if not together:
+            second_graph = "later"
+        elif self.config.train.accumulate > 1:  # several graphs, which only a step can compile
+            second_graph = "never"
+        else:
+            # On the CPU backend a rank waits 30 s in a collective, less than another one may take to compile.
+            second_graph = "first"
+        self.layout = self.packed.fix(self._saved_rows, self.total_steps, self.rank, self.world_size, second_graph)
+        if second_graph == "first":
             arrays = self.packed.unpacked_arrays()
             lr = self.step.update.optimizer.rate(0.0)
             self.step.compile(Tensor(0, ms.int32), lr, Tensor(0.0, ms.float32), *map(Tensor, arrays))

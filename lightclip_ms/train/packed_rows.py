@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from lightclip_ms.data.batch import BatchLayout
-from lightclip_ms.data.packing import choose_rows
+from lightclip_ms.data.packing import COMPILATION, choose_rows
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.runtime import parallel
 
@@ -29,20 +29,29 @@ class PackedRows:
         self._data, self._layout, self._say = data, layout, say
         self._was_exceeded = False
 
-    def fix(self, saved: int, rank: int, world_size: int, all_must_fit: bool = False) -> BatchLayout:
-        """Decide the rows, `saved` if it is not 0; returns the layout of packed batches.
+    def fix(self, saved: int, steps: int, rank: int, world_size: int, second_graph: str = "later") -> BatchLayout:
+        """Decide the rows for a run of `steps`, `saved` if it is not 0; returns the layout of packed batches.
 
-        With `all_must_fit` every batch fits: a row per caption.
+        Args:
+            second_graph: when the graph for batches that do not fit is compiled: "first", before the first step;
+                "later", with the first of them; or "never": every batch must fit, so each caption gets a row.
         """
         layout, rows = self._layout, saved
-        if all_must_fit:
+        if second_graph == "never":
             rows = rows or layout.captions // layout.groups
         if not rows and rank == 0:  # one reader: hundreds of ranks would each read the same samples
             lengths = self._data.sample_lengths(SAMPLED_CAPTIONS)
             if not len(lengths):
                 self._say("no caption could be read to tell their lengths: each gets a row of its own")
-            copies = layout.captions // layout.batch_size
-            rows = choose_rows(lengths, layout.batch_size // layout.groups, copies, layout.context_length)
+            rows = choose_rows(
+                lengths,
+                layout.batch_size // layout.groups,
+                layout.captions // layout.batch_size,
+                layout.context_length,
+                steps=steps,
+                batches=layout.groups * world_size,
+                compilation=COMPILATION if second_graph == "later" else 0,
+            )
         self.rows = int(parallel.gather_number(rows, world_size)[0])
         self._layout = dataclasses.replace(layout, packed_rows=self.rows)
         self._data.pack_captions(self.rows)

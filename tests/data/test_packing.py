@@ -70,12 +70,32 @@ def test_places_of_a_group_count_from_its_own_rows():
     assert packed["packed_ends"].max() < 2 * L
 
 
+LENGTHS = np.minimum(np.random.default_rng(0).geometric(0.3, 2000) + 1, L)
+
+
+def share_that_fits(rows: int, batches: int = 300) -> float:
+    rng = np.random.default_rng(1)
+    return np.mean([place(np.tile(rng.choice(LENGTHS, 64), 2), rows, L) is not None for _ in range(batches)])
+
+
 def test_rows_are_those_of_least_expected_work():
-    assert choose_rows(np.full(100, 4), 16, 2, L) == 16  # two a row
-    assert choose_rows(np.full(100, 8), 16, 2, L) == 32  # nothing to pack
-    assert choose_rows(np.array([], int), 16, 2, L) == 32  # the safe number
-    rng = np.random.default_rng(0)
-    lengths = np.minimum(rng.geometric(0.3, 2000) + 1, L)
-    rows = choose_rows(lengths, 64, 2, L)
-    fits = [place(np.tile(rng.choice(lengths, 64), 2), rows, L) is not None for _ in range(200)]
-    assert lengths.mean() / L * 128 < rows < 128 and 0.8 < np.mean(fits)  # few overflow, most of a row is used
+    assert choose_rows(np.full(100, 4), 16, 2, L, steps=1000) == 16  # two a row
+    assert choose_rows(np.full(100, 8), 16, 2, L, steps=1000) == 32  # nothing to pack
+    assert choose_rows(np.array([], int), 16, 2, L, steps=1000) == 32  # the safe number
+    rows = choose_rows(LENGTHS, 64, 2, L, steps=10**5)
+    assert LENGTHS.mean() / L * 128 < rows < 128 and 0.8 < share_that_fits(rows)  # most of a row is used
+
+
+def test_a_short_run_gets_rows_that_every_batch_fits_into():
+    short, long, paid = (
+        choose_rows(LENGTHS, 64, 2, L, **run)
+        for run in ({"steps": 300}, {"steps": 10**6}, {"steps": 300, "compilation": 0})
+    )
+    assert long <= paid < short < 128 and share_that_fits(short) == 1
+
+
+def test_rows_grow_with_the_ranks_that_wait_for_one_another():
+    """With 512 ranks that each exceed their rows in one step of a hundred, hardly a step would be packed."""
+    one, many = (choose_rows(LENGTHS, 64, 2, L, steps=10**5, batches=ranks) for ranks in (1, 512))
+    assert one < many < 128
+    assert share_that_fits(many, 2000) ** 512 > 0.5 > share_that_fits(one, 2000) ** 512
