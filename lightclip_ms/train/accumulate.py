@@ -9,6 +9,8 @@ Batch norm is the exception: its statistics are those of a part, and its running
 N pairs of this rank, E embedding size.
 """
 
+import math
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
@@ -43,6 +45,7 @@ class _Features(nn.Cell):
         self.objective = objective
         self.names = tuple(dict.fromkeys(name for term in objective.batch_terms for name in term.features))
         self.shapes = feature_shapes(objective.model)
+        self.width = sum(math.prod(self.shapes[name]) for name in self.names)
 
     def join(self, features):
         flat = ()
@@ -175,6 +178,16 @@ class AccumulatedStep:
         )
         for cell in self._cells:
             cell.set_train()
+
+    def compile(self, phase, lr, stop, *arrays) -> None:
+        """Compile what depends on the shapes of the arrays, as `TrainStep.compile` does."""
+        embed, feature_gradients, add_part, _ = self._cells
+        part = tuple(_part(array, 0, self.parts) for array in arrays)
+        joined = ops.zeros((len(arrays[0]), embed.width), ms.float32)
+        totals = ops.zeros((max(1, len(self.objective.pair_terms)),), ms.float32)
+        embed.compile(phase, *part)
+        feature_gradients.compile(joined, phase, *arrays)
+        add_part.compile(phase, totals, _part(joined, 0, self.parts), *part)
 
     def __call__(self, phase, lr, stop, *arrays) -> Tensor:
         """As `TrainStep`."""

@@ -120,16 +120,10 @@ class Trainer:
             self._lock.release()
 
     def _fix_packed_rows(self) -> None:
-        together = self.world_size > 1 and ms.get_context("device_target") == "CPU"
-        if not together:
-            second_graph = "later"
-        elif self.config.train.accumulate > 1:  # several graphs, which only a step can compile
-            second_graph = "never"
-        else:
-            # On the CPU backend a rank waits 30 s in a collective, less than another one may take to compile.
-            second_graph = "first"
-        self.layout = self.packed.fix(self._saved_rows, self.total_steps, self.rank, self.world_size, second_graph)
-        if second_graph == "first":
+        self.layout = self.packed.fix(self._saved_rows, self.total_steps, self.rank, self.world_size)
+        if self.world_size > 1:
+            # Otherwise all ranks would wait for every single one that meets its first batch that does not fit and
+            # compiles the graph for it; on the CPU backend they give up after 30 s.
             arrays = self.packed.unpacked_arrays()
             lr = self.step.update.optimizer.rate(0.0)
             self.step.compile(Tensor(0, ms.int32), lr, Tensor(0.0, ms.float32), *map(Tensor, arrays))

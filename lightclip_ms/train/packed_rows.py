@@ -29,16 +29,12 @@ class PackedRows:
         self._data, self._layout, self._say = data, layout, say
         self._was_exceeded = False
 
-    def fix(self, saved: int, steps: int, rank: int, world_size: int, second_graph: str = "later") -> BatchLayout:
+    def fix(self, saved: int, steps: int, rank: int, world_size: int) -> BatchLayout:
         """Decide the rows for a run of `steps`, `saved` if it is not 0; returns the layout of packed batches.
 
-        Args:
-            second_graph: when the graph for batches that do not fit is compiled: "first", before the first step;
-                "later", with the first of them; or "never": every batch must fit, so each caption gets a row.
+        With more than one rank the graph for `unpacked_arrays` is to be compiled before the first step.
         """
         layout, rows = self._layout, saved
-        if second_graph == "never":
-            rows = rows or layout.captions // layout.groups
         if not rows and rank == 0:  # one reader: hundreds of ranks would each read the same samples
             lengths = self._data.sample_lengths(SAMPLED_CAPTIONS)
             if not len(lengths):
@@ -50,7 +46,7 @@ class PackedRows:
                 layout.context_length,
                 steps=steps,
                 batches=layout.groups * world_size,
-                compilation=COMPILATION if second_graph == "later" else 0,
+                compilation=0 if world_size > 1 else COMPILATION,
             )
         self.rows = int(parallel.gather_number(rows, world_size)[0])
         self._layout = dataclasses.replace(layout, packed_rows=self.rows)

@@ -69,10 +69,13 @@ def test_accumulation_over_packed_groups_equals_the_whole_batch():
     plain = build_step(0, 1)
     packed = AccumulatedStep(build_step(0, 1, packed=True).objective, dataclasses.replace(TRAIN, accumulate=2))
     load_cell(packed.objective, "same", cell_arrays(plain.objective, "same"), "start")
+    packed.compile(*packed_inputs(0, rows=6, groups=2))
+    compiled = [len(cell.compile_cache) for cell in packed._cells]
     for seed in range(2):
         expected = plain(*step_inputs(seed)).asnumpy()
         actual = packed(*packed_inputs(seed, rows=6, groups=2)).asnumpy()
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6, err_msg=str(METRICS))
+    assert compiled == [1, 1, 1, 0] and [len(cell.compile_cache) for cell in packed._cells] == [1, 1, 1, 1]
     trained = cell_arrays(packed.objective, "w")
     for name, weights in cell_arrays(plain.objective, "w").items():
         assert np.abs(trained[name] - weights).max() <= 1e-5 * max(np.abs(weights).max(), 1e-2), name
