@@ -124,6 +124,7 @@ class Trainer:
         if self.world_size > 1:
             # Otherwise all ranks would wait for every single one that meets its first batch that does not fit and
             # compiles the graph for it; on the CPU backend they give up after 30 s.
+            self.folder.say("compiling the graph for batches that need more rows")
             arrays = self.packed.unpacked_arrays()
             lr = self.step.update.optimizer.rate(0.0)
             self.step.compile(Tensor(0, ms.int32), lr, Tensor(0.0, ms.float32), *map(Tensor, arrays))
