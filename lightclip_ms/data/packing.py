@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 _SIMULATED, _PLACED = 2048, 1 << 18  # batches that are simulated at most, and captions in all
-_NEARLY_NORMAL = 0.02  # skewness
+_NEARLY_NORMAL, _NEARLY_CERTAIN = 0.02, 1 - 1e-9  # skewness; probability
 # The text encoder's work on so many batches with a row per caption takes as long as compiling: about 100 of the demo's,
 # a dozen of a paper model's on a CPU.
 COMPILATION = 100
@@ -133,7 +133,7 @@ def choose_rows(
     away = (choices + 0.5 - needed.mean()) / deviation
     exceeding = special.gammaincc(shape, np.maximum(shape + away * math.sqrt(shape), 0))
     exceeding[-1] = 0.0  # a row per caption
-    all_fit = batches * np.log1p(-exceeding)
+    all_fit = batches * np.log1p(-np.minimum(exceeding, _NEARLY_CERTAIN))
     exceeded, ever = -np.expm1(all_fit), -np.expm1(steps * all_fit)
     work = steps * (choices + (captions - choices) * exceeded) + compilation * captions * ever
     return int(choices[np.argmin(work)])

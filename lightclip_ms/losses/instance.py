@@ -6,7 +6,7 @@ N rows of this rank, G columns of all ranks, E embedding size.
 import mindspore as ms
 from mindspore import Tensor, ops
 
-from lightclip_ms.losses.vectors import EXCLUDED, l2_normalize, positive_mask, promote, scalar_like, softplus
+from lightclip_ms.losses.vectors import EXCLUDED, l2_normalize, positive_mask, promote, row_max, scalar_like, softplus
 
 _TINY = 1e-30
 _LEAST_MISSED = 1e-20  # a share of the softmax that is as good as 0
@@ -169,7 +169,7 @@ def _negatives(scores, positive):
     scores = ops.where(positive, ops.full((), -EXCLUDED, dtype=scores.dtype), scores)
     shares = ops.softmax(scores, -1)
     # A share is exp(score) / sum, so any column tells the sum; the largest does so best.
-    return shares, ops.max(scores, 1)[0] + _minus_log(ops.max(shares, 1)[0])
+    return shares, row_max(scores) + _minus_log(row_max(shares))
 
 
 def _minus_log(shares):
