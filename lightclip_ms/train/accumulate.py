@@ -24,12 +24,18 @@ from lightclip_ms.train.update import Update
 
 # Applied by HyperMap: the compiler nests a call for each turn of a loop, and allows 1,000 in all.
 _add = ops.MultitypeFuncGraph("add")
+_copy = ops.MultitypeFuncGraph("copy")
 _clear = ops.MultitypeFuncGraph("clear")
 
 
 @_add.register("Tensor", "Tensor")
 def _add_gradient(buffer, gradient):
     return ops.assign_add(buffer, gradient.astype(ms.float32))
+
+
+@_copy.register("Tensor")
+def _copy_buffer(buffer):
+    return buffer * 1.0
 
 
 @_clear.register("Tensor")
@@ -77,14 +83,11 @@ class _Embed(_Features):
 
 
 class _FeatureGradients(_Features):
-    """The `BatchTerm`s on a rank's whole batch, and their scaled gradients for features and parameters.
+    """The `BatchTerm`s on a rank's whole batch, and their scaled gradients for features and parameters."""
 
-    Empties the buffers too: a graph that read and emptied them would copy each of them.
-    """
-
-    def __init__(self, objective: Objective, update: Update, buffers: ms.ParameterTuple):
+    def __init__(self, objective: Objective, update: Update):
         super().__init__(objective)
-        self.update, self.buffers = update, buffers
+        self.update = update
         heads = [parameter for term in objective.batch_terms for parameter in term.trainable_params()]
         self.weights = ms.ParameterTuple([objective.model.logit_scale, *heads])
         self.grad = ms.value_and_grad(self._loss, 0, self.weights, has_aux=True)
@@ -101,7 +104,6 @@ class _FeatureGradients(_Features):
         totals = ops.zeros((1,), ms.float32)
         if self.objective.pair_terms:
             totals = self.objective.totals(self.objective.name_parts(arrays, phase))
-        ops.HyperMap()(_clear, self.buffers)
         return compared, feature_grad, weight_grads, totals
 
 
@@ -133,7 +135,7 @@ class _AddPart(_Features):
 
 
 class _Apply(nn.Cell):
-    """Update with the sums."""
+    """Update with the sums, empty the buffers."""
 
     def __init__(self, objective: Objective, update: Update, weights, buffers: ms.ParameterTuple, world_size: int):
         super().__init__()
@@ -144,9 +146,12 @@ class _Apply(nn.Cell):
 
     def construct(self, compared, averaged, lr, stop, *weight_grads):
         ops.HyperMap()(_add, self.weight_buffers, weight_grads)
+        gradients = ops.HyperMap()(_copy, self.buffers)
         _, values = self.objective.combine(compared, averaged)
         values = self.sum_over_ranks(ops.concat((values, stop.reshape(1)))) / self.world_size
-        return ops.concat((values, self.update(self.buffers, lr)))
+        metrics = ops.concat((values, self.update(gradients, lr)))
+        ops.HyperMap()(_clear, self.buffers)
+        return metrics
 
 
 class AccumulatedStep:
@@ -169,7 +174,7 @@ class AccumulatedStep:
                 for index, parameter in enumerate(self.update.parameters)
             ]
         )
-        gradients = _FeatureGradients(objective, self.update, buffers)
+        gradients = _FeatureGradients(objective, self.update)
         self._cells = (
             _Embed(objective),
             gradients,
