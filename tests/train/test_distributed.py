@@ -42,7 +42,7 @@ def msrun(script: Path, *arguments: str, log_dir: Path, workers: int = WORKERS, 
         env=environ,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, "\n".join(path.read_text()[-3000:] for path in sorted(log_dir.glob("worker_*.log")))
@@ -74,7 +74,7 @@ def results(out):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -99,6 +99,18 @@ def test_two_cards_train_the_weights_of_one_card_with_the_whole_batch(results, p
         size = np.abs(alone[name]).max()
         for worker in workers:
             assert np.abs(worker[name] - alone[name]).max() <= 1e-5 * max(size, 1e-2), name
+
+
+def test_two_cards_that_accumulate_train_the_weights_of_one_card(results):
+    """Captions are packed on the card whose batch fits, and have a row each on the other one."""
+    alone, workers = results
+    names = [name for name in alone if name.startswith("0/parameters")]
+    assert len(names) > 50
+    for worker in workers:
+        np.testing.assert_allclose(worker["accumulated/metrics"], alone["0/metrics"], rtol=1e-5, atol=1e-6)
+        for name in names:
+            found = worker[name.replace("0/", "accumulated/", 1)]
+            assert np.abs(found - alone[name]).max() <= 1e-5 * max(np.abs(alone[name]).max(), 1e-2), name
 
 
 def test_the_terms_of_other_methods_are_exact_over_ranks(results):

@@ -1,5 +1,6 @@
 """A training step small enough for tests, and a worker that runs it under `msrun` (see test_distributed.py)."""
 
+import dataclasses
 import sys
 
 import mindspore as ms
@@ -13,6 +14,7 @@ from lightclip_ms.data.packing import pack_groups
 from lightclip_ms.model import factory
 from lightclip_ms.model.weights import cell_arrays, load_cell
 from lightclip_ms.runtime import backend, parallel
+from lightclip_ms.train.accumulate import AccumulatedStep
 from lightclip_ms.train.objective import Objective
 from lightclip_ms.train.step import TrainStep
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
@@ -215,6 +217,19 @@ def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
     return results
 
 
+def run_accumulated(rank: int, world_size: int) -> dict[str, np.ndarray]:
+    """Phase 0 of `run_phases` in two parts, captions packed into 2 rows, which are enough on one of two cards only."""
+    plain = build_step(rank, world_size)
+    train = dataclasses.replace(TRAIN, batch_size=PAIRS // world_size, accumulate=2)
+    step = AccumulatedStep(build_step(rank, world_size, packed=True).objective, train, world_size)
+    load_cell(step.objective, "same", cell_arrays(plain.objective, "same"), "start")
+    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    for rows in (PAIRS, 2):  # on each card before the first step, as training compiles both graphs
+        step.compile(*packed_inputs(0, rows, 2, share))
+    metrics = np.stack([step(*packed_inputs(seed, 2, 2, share)).asnumpy() for seed in range(STEPS)])
+    return {"accumulated/metrics": metrics, **cell_arrays(step.objective, "accumulated/parameters")}
+
+
 def run_copy(rank: int, world_size: int) -> dict[str, np.ndarray]:
     """Two parameters that differ on every card, after `copy_from_first`."""
     shapes = {"copied/matrix": (2, 3), "copied/vector": (4,)}
@@ -237,6 +252,7 @@ def main(out: str) -> None:
         **run_batch_norm(rank, world_size),
         **run_off_centre_norm(rank, world_size),
         **run_copy(rank, world_size),
+        **(run_accumulated(rank, world_size) if world_size > 1 else {}),
     )
 
 
