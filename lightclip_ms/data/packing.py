@@ -2,7 +2,7 @@
 
 Legend: K captions, L context length, R rows. A row holds several captions, each a segment; attention stays within a
 segment, so the numbers are those of one caption per row, to rounding. Shapes are static: R is fixed for a run. A batch
-that does not fit is laid out with one caption per row, for which a second graph is compiled when it is first needed.
+that does not fit is laid out with one caption per row, for which there is a second graph.
 """
 
 import math

@@ -62,7 +62,7 @@ class PackedRows:
         return layout.arrays(layout.empty())
 
     def check(self, batch: dict, step: int) -> None:
-        """Say once that a batch does not fit: it takes a second graph, compiled when it is first needed."""
+        """Say once that a batch does not fit: it takes a second graph."""
         if self.rows and not self._was_exceeded and len(batch["packed_ids"]) != self.rows * self._layout.groups:
             self._was_exceeded = True
             self._say(
