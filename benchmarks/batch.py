@@ -9,7 +9,7 @@ from lightclip_ms.config.schema import DataConfig
 from lightclip_ms.data import Tokenizer
 from lightclip_ms.data.batch import CAPTIONS, LIGHTCLIP_PARTS, BatchLayout
 from lightclip_ms.data.masking import mask_tokens
-from lightclip_ms.data.packing import choose_rows, pack_groups, place
+from lightclip_ms.data.packing import choose_rows, pack_groups, rows_needed
 from lightclip_ms.data.pipeline import TrainData
 
 
@@ -34,16 +34,20 @@ SAMPLED, SIMULATED = 2048, 200  # captions that R is chosen from; batches that t
 STEPS = 100_000  # of the run that R is chosen for
 
 
-def draw_lengths(lengths: str, vocab_size: int, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Tokens of captions, without SOT and EOT: int [count]; `lengths` names one of `LENGTHS` or shards."""
-    return LENGTHS[lengths](rng, count) if lengths in LENGTHS else rng.choice(_data_lengths(lengths, vocab_size), count)
+def draw_lengths(
+    lengths: str, context_length: int, vocab_size: int, rng: np.random.Generator, count: int
+) -> np.ndarray:
+    """Tokens of captions, SOT and EOT included, cut to the context: int [count]; `lengths` as `LENGTHS_HELP`."""
+    if lengths in LENGTHS:
+        return np.minimum(LENGTHS[lengths](rng, count) + 2, context_length)
+    return np.minimum(rng.choice(_data_lengths(lengths, vocab_size), count), context_length)
 
 
 @functools.cache
 def _data_lengths(shards: str, vocab_size: int) -> np.ndarray:
     tokenizer = Tokenizer(vocab_size=vocab_size)
     data = TrainData(DataConfig(train=shards), tokenizer, BatchLayout(1, 8, tokenizer.context_length, 1))
-    return data.sample_lengths(SAMPLED) - 2
+    return data.sample_lengths(SAMPLED)
 
 
 def make_batch(
@@ -53,9 +57,8 @@ def make_batch(
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (batch_size, image_size, image_size, 3), np.uint8)
     text = np.zeros((batch_size, context_length), np.int32)
-    for row, tokens in zip(text, draw_lengths(lengths, vocab_size, rng, batch_size)):
-        tokens = min(tokens, context_length - 2)
-        row[: tokens + 2] = [vocab_size - 2, *rng.integers(0, vocab_size - 2, tokens), vocab_size - 1]
+    for row, size in zip(text, draw_lengths(lengths, context_length, vocab_size, rng, batch_size)):
+        row[:size] = [vocab_size - 2, *rng.integers(0, vocab_size - 2, size - 2), vocab_size - 1]
     batch = dict(zip(LIGHTCLIP_PARTS, (image, text, *mask_tokens(text, rng, vocab_size=vocab_size))))
     captions = [batch[name] for name in CAPTIONS if name in batch]
     rows = packed_rows(batch_size, context_length, vocab_size, lengths)
@@ -64,15 +67,14 @@ def make_batch(
 
 def packed_rows(batch_size: int, context_length: int, vocab_size: int, lengths: str, copies: int = 2) -> int:
     """R for a data set with these lengths, each caption in `copies` forms: clean, masked, ..."""
-    sample = np.minimum(draw_lengths(lengths, vocab_size, np.random.default_rng(1), SAMPLED), context_length - 2) + 2
+    sample = draw_lengths(lengths, context_length, vocab_size, np.random.default_rng(1), SAMPLED)
     return choose_rows(sample, batch_size, copies, context_length, steps=STEPS)
 
 
-def overflow_share(batch_size: int, context_length: int, vocab_size: int, lengths: str) -> float:
+def overflow_share(rows: int, batch_size: int, context_length: int, vocab_size: int, lengths: str) -> float:
     """Share of batches that do not fit into R rows."""
-    rows = packed_rows(batch_size, context_length, vocab_size, lengths)
     rng, lost = np.random.default_rng(2), 0
     for _ in range(SIMULATED):
-        drawn = np.minimum(draw_lengths(lengths, vocab_size, rng, batch_size), context_length - 2) + 2
-        lost += place(np.tile(drawn, 2), rows, context_length) is None
+        drawn = draw_lengths(lengths, context_length, vocab_size, rng, batch_size)
+        lost += rows_needed(np.tile(drawn, 2), context_length) > rows
     return lost / SIMULATED

@@ -22,13 +22,13 @@ CHECKED_PAIRS = 16  # of a larger batch
 
 
 @contextmanager
-def running_workers(folder: str, threads: int, environment: dict):
+def running_workers(folder: str, threads: int, environment: dict, frameworks: Sequence[str] = FRAMEWORKS):
     """A worker of each framework, ours first: it leaves its weights for the other."""
     environment = worker_environment(threads, environment)
     with ExitStack() as stack:
         yield {
             framework: stack.enter_context(Worker(f"{framework}_worker", [folder, str(threads)], environment))
-            for framework in FRAMEWORKS
+            for framework in frameworks
         }
 
 
@@ -83,16 +83,6 @@ def run_tasks(workers: dict, tasks: Sequence[str], rounds: int, operators: bool)
     return result
 
 
-def run_alone(folder: str, threads: int, environment: dict, *arguments) -> dict:
-    """What `run_tasks` gives, each framework's process ended before the other's starts: where memory holds only one."""
-    result = {}
-    for framework in FRAMEWORKS:  # ours first: it leaves its weights for the other
-        with Worker(f"{framework}_worker", [folder, str(threads)], worker_environment(threads, environment)) as worker:
-            for name, found in run_tasks({framework: worker}, *arguments).items():
-                result.setdefault(name, {}).update(found)
-    return result
-
-
 def run_steps(folder: str, threads: int, rounds: int, environment: dict) -> dict:
     """Medians of the step in other forms: ours without packing, PyTorch with captions cut to the longest."""
     steps = {"unpacked": ("mindspore_worker", "step"), "torch, cut to the longest": ("torch_worker", "step, cut")}
@@ -124,24 +114,25 @@ def measure(
         parts = {"model": to_dict(model), "loss": to_dict(config.loss)}
         Path(folder, "config.json").write_text(json.dumps(parts), encoding="utf-8")
         texts = batch_size, model.context_length, model.vocab_size, lengths
+        rows = packed_rows(*texts)
         sizes = model.image_size, model.context_length, model.vocab_size
         # In float64 and in workers of their own, as that takes twice the memory.
         np.savez(f"{folder}/batch.npz", **make_batch(min(batch_size, CHECKED_PAIRS), *sizes, lengths))
         with running_workers(folder, threads, environment) as workers:
             agreement = check(folder, workers)
         np.savez(f"{folder}/batch.npz", **make_batch(batch_size, *sizes, lengths))
-        if alone:
-            measured = run_alone(folder, threads, environment, tasks, rounds, operators)
-        else:
-            with running_workers(folder, threads, environment) as workers:
-                measured = run_tasks(workers, tasks, rounds, operators)
+        measured = {}
+        for frameworks in [(each,) for each in FRAMEWORKS] if alone else [FRAMEWORKS]:
+            with running_workers(folder, threads, environment, frameworks) as workers:
+                for name, found in run_tasks(workers, tasks, rounds, operators).items():
+                    measured.setdefault(name, {}).update(found)
         return {
             "model": model.name,
             "batch": batch_size,
             "threads": threads,
             "lengths": lengths,
-            "rows": packed_rows(*texts),
-            "overflow": overflow_share(*texts),
+            "rows": rows,
+            "overflow": overflow_share(rows, *texts),
             **agreement,
             **measured,
             "steps": run_steps(folder, threads, rounds, environment),

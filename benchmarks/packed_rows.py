@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from benchmarks.batch import LENGTHS_HELP, SAMPLED, STEPS, draw_lengths
-from lightclip_ms.data.packing import COMPILATION, choose_rows, place
+from lightclip_ms.data.packing import choose_rows, rows_needed
 from lightclip_ms.runtime.exits import main_guard
 
 BATCHES = 2000  # that are drawn to count those that do not fit
@@ -29,15 +29,14 @@ def main() -> int:
     pairs, context = options.pairs, options.context_length
 
     def draw(seed: int, count: int) -> np.ndarray:
-        drawn = draw_lengths(options.lengths, options.vocab_size, np.random.default_rng(seed), count)
-        return np.minimum(drawn, context - 2) + 2  # with SOT and EOT
+        return draw_lengths(options.lengths, context, options.vocab_size, np.random.default_rng(seed), count)
 
     def waiting(rows: int, ranks: int) -> str:
         """Share of steps in which a batch of some rank does not fit."""
         return f"{100 * (1 - (needed <= rows).mean() ** ranks):.1f} %"
 
     sample, batches = draw(1, SAMPLED), draw(2, BATCHES * pairs).reshape(BATCHES, pairs)
-    needed = np.array([place(np.tile(batch, 2), 2 * pairs, context)[0].max() + 1 for batch in batches])
+    needed = np.array([rows_needed(np.tile(batch, 2), context) for batch in batches])
     print(
         f"{pairs} pairs, captions and their masked twins, {sample.mean():.1f} tokens in the mean: they need "
         f"{needed.mean():.1f} rows of {context} in the mean (deviation {needed.std():.1f}) instead of {2 * pairs}"
@@ -46,8 +45,7 @@ def main() -> int:
     print("|---|---|---|---|---|")
     alone = choose_rows(sample, pairs, 2, context, steps=options.steps)
     for ranks in options.ranks:
-        compilation = COMPILATION if ranks == 1 else 0  # as `train.packed_rows`
-        rows = choose_rows(sample, pairs, 2, context, steps=options.steps, batches=ranks, compilation=compilation)
+        rows = choose_rows(sample, pairs, 2, context, steps=options.steps, ranks=ranks)
         print(f"| {ranks} | {rows} | {50 * rows / pairs:.0f} % | {waiting(rows, ranks)} | {waiting(alone, ranks)} |")
     return 0
 

@@ -14,7 +14,7 @@ _SIMULATED, _PLACED = 2048, 1 << 18  # batches that are simulated at most, and c
 _NEARLY_NORMAL, _NEARLY_CERTAIN = 0.02, 1 - 1e-9  # skewness; probability
 # The text encoder's work on so many batches with a row per caption takes as long as compiling: about 100 of the demo's,
 # a dozen of a paper model's on a CPU.
-COMPILATION = 100
+_COMPILATION = 100
 
 
 def caption_lengths(ids: np.ndarray, eot_id: int) -> np.ndarray:
@@ -38,6 +38,11 @@ def place(lengths: np.ndarray, rows: int, context_length: int) -> tuple[np.ndarr
         row[caption], start[caption] = chosen, context_length - free[chosen]
         free[chosen] -= lengths[caption]
     return row, start
+
+
+def rows_needed(lengths: np.ndarray, context_length: int) -> int:
+    """The fewest rows into which `place` puts the captions."""
+    return int(place(lengths, len(lengths), context_length)[0].max()) + 1
 
 
 def pack(ids: np.ndarray, lengths: np.ndarray, rows: int) -> dict[str, np.ndarray] | None:
@@ -100,8 +105,8 @@ def choose_rows(
     context_length: int,
     *,
     steps: int,
-    batches: int = 1,
-    compilation: int = COMPILATION,
+    ranks: int = 1,
+    groups: int = 1,
     seed: int = 0,
 ) -> int:
     """R for batches of `pairs` pairs whose captions come `copies` times (clean, masked, ...).
@@ -113,8 +118,8 @@ def choose_rows(
     Args:
         lengths: int [S], of a sample of the data set's captions; empty gives the safe number, a row per caption.
         steps: of the run.
-        batches: packed for one step: ranks times groups.
-        compilation: what it costs, in batches with a row per caption; 0 if the second graph is compiled anyway.
+        ranks: of the run; several compile the second graph anyway, before the first step.
+        groups: parts of a rank's batch that are packed each by itself.
     """
     captions = pairs * copies
     if not len(lengths):
@@ -122,8 +127,7 @@ def choose_rows(
     rng = np.random.default_rng(seed)
     needed = np.empty(max(16, min(_SIMULATED, _PLACED // captions)), np.int64)
     for batch in range(len(needed)):
-        drawn = np.tile(rng.choice(lengths, pairs), copies)
-        needed[batch] = place(drawn, captions, context_length)[0].max() + 1
+        needed[batch] = rows_needed(np.tile(rng.choice(lengths, pairs), copies), context_length)
     choices = np.arange(needed.min(), captions + 1)
     # What hundreds of ranks meet is too rare to be simulated: a gamma distribution of the same mean, deviation and
     # skewness has the tail. The mean of the sample of S lengths is off, too.
@@ -133,7 +137,9 @@ def choose_rows(
     away = (choices + 0.5 - needed.mean()) / deviation
     exceeding = special.gammaincc(shape, np.maximum(shape + away * math.sqrt(shape), 0))
     exceeding[-1] = 0.0  # a row per caption
-    all_fit = batches * np.log1p(-np.minimum(exceeding, _NEARLY_CERTAIN))
+    all_fit = ranks * groups * np.log1p(-np.minimum(exceeding, _NEARLY_CERTAIN))
     exceeded, ever = -np.expm1(all_fit), -np.expm1(steps * all_fit)
-    work = steps * (choices + (captions - choices) * exceeded) + compilation * captions * ever
+    work = steps * (choices + (captions - choices) * exceeded)
+    if ranks == 1:
+        work += _COMPILATION * captions * ever
     return int(choices[np.argmin(work)])

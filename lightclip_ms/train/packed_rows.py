@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from lightclip_ms.data.batch import BatchLayout
-from lightclip_ms.data.packing import COMPILATION, choose_rows
+from lightclip_ms.data.packing import choose_rows
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.runtime import parallel
 
@@ -45,8 +45,8 @@ class PackedRows:
                 layout.captions // layout.batch_size,
                 layout.context_length,
                 steps=steps,
-                batches=layout.groups * world_size,
-                compilation=0 if world_size > 1 else COMPILATION,
+                ranks=world_size,
+                groups=layout.groups,
             )
         self.rows = int(parallel.gather_number(rows, world_size)[0])
         self._layout = dataclasses.replace(layout, packed_rows=self.rows)

@@ -88,14 +88,13 @@ def test_rows_are_those_of_least_expected_work():
 
 def test_a_short_run_gets_rows_that_every_batch_fits_into():
     short, long, paid = (
-        choose_rows(LENGTHS, 64, 2, L, **run)
-        for run in ({"steps": 300}, {"steps": 10**6}, {"steps": 300, "compilation": 0})
+        choose_rows(LENGTHS, 64, 2, L, **run) for run in ({"steps": 300}, {"steps": 10**6}, {"steps": 300, "ranks": 2})
     )
     assert long <= paid < short < 128 and share_that_fits(short) == 1
 
 
 def test_rows_grow_with_the_ranks_that_wait_for_one_another():
     """With 512 ranks that each exceed their rows in one step of a hundred, hardly a step would be packed."""
-    one, many = (choose_rows(LENGTHS, 64, 2, L, steps=10**5, batches=ranks) for ranks in (1, 512))
+    one, many = (choose_rows(LENGTHS, 64, 2, L, steps=10**5, ranks=ranks) for ranks in (1, 512))
     assert one < many < 128
     assert share_that_fits(many, 2000) ** 512 > 0.5 > share_that_fits(one, 2000) ** 512
