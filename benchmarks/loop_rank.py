@@ -3,7 +3,6 @@
 `python -m benchmarks.loop_rank FOLDER CONFIG [key=value ...]`
 """
 
-import itertools
 import json
 import sys
 from pathlib import Path
@@ -61,8 +60,8 @@ def unpacked(batch: dict) -> dict:
     if "packed_ids" not in batch:
         return batch
     ids, masked = batch["packed_ids"].ravel(), np.zeros_like(batch["text"])
-    places = zip(batch["packed_starts"], batch["packed_ends"] + 1)
-    for row, (start, end) in zip(masked, itertools.islice(places, len(masked), None)):  # clean captions come first
+    clean = len(masked)  # captions, which come before the masked ones
+    for row, start, end in zip(masked, batch["packed_starts"][clean:], batch["packed_ends"][clean:] + 1):
         row[: end - start] = ids[start:end]
     return {**batch, "masked_text": masked}
 

@@ -51,7 +51,7 @@ class _Features(nn.Cell):
         self.objective = objective
         self.names = tuple(dict.fromkeys(name for term in objective.batch_terms for name in term.features))
         self.shapes = feature_shapes(objective.model)
-        self.width = sum(math.prod(self.shapes[name]) for name in self.names)
+        self.widths = {name: math.prod(self.shapes[name]) for name in self.names}
 
     def join(self, features):
         flat = ()
@@ -63,11 +63,8 @@ class _Features(nn.Cell):
         features = {"logit_scale": self.objective.model.logit_scale.exp()}
         start = 0
         for name in self.names:
-            shape = self.shapes[name]
-            width = 1
-            for side in shape:
-                width *= side
-            features[name] = joined[:, start : start + width].reshape((-1,) + shape)
+            width = self.widths[name]
+            features[name] = joined[:, start : start + width].reshape((-1,) + self.shapes[name])
             start += width
         return features
 
@@ -188,7 +185,7 @@ class AccumulatedStep:
         """Compile what depends on the shapes of the arrays, as `TrainStep.compile` does."""
         embed, feature_gradients, add_part, _ = self._cells
         part = tuple(_part(array, 0, self.parts) for array in arrays)
-        joined = ops.zeros((len(arrays[0]), embed.width), ms.float32)
+        joined = ops.zeros((len(arrays[0]), sum(embed.widths.values())), ms.float32)
         totals = ops.zeros((max(1, len(self.objective.pair_terms)),), ms.float32)
         embed.compile(phase, *part)
         feature_gradients.compile(joined, phase, *arrays)
