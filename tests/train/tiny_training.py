@@ -62,6 +62,11 @@ METHODS_LOSS = LossConfig(  # all terms of other methods, and LightCLIP's own in
 TRAIN = TrainConfig(lr=1e-2, eps=1e-2, batch_size=PAIRS, amp_level="O0")
 
 
+def own_pairs(rank: int, world_size: int) -> slice:
+    """A rank's share of the pairs of all."""
+    return slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+
+
 def make_batch(seed: int) -> tuple[np.ndarray, ...]:
     """The parts of a batch, for PAIRS texts of 0 to 7 words."""
     rng = np.random.default_rng(seed)
@@ -127,7 +132,7 @@ def make_views_batch(seed: int) -> dict[str, np.ndarray]:
 def run_methods(rank: int, world_size: int) -> dict[str, np.ndarray]:
     """Three steps with `METHODS_LOSS`: metrics and parameters, `methods/...`."""
     step = build_step(rank, world_size, METHODS_LOSS)
-    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    share = own_pairs(rank, world_size)
     metrics = np.stack([step(*views_inputs(seed, share)).asnumpy() for seed in range(3)])
     return {"methods/metrics": metrics, **cell_arrays(step.objective, "methods/parameters")}
 
@@ -153,7 +158,7 @@ def run_batch_norm(rank: int, world_size: int) -> dict[str, np.ndarray]:
     synchronize_batch_norm(layers, rank, world_size)
     reduce = parallel.make_grad_reducer(ms.ParameterTuple(layers.trainable_params()), world_size)
     optimizer = nn.SGD(layers.trainable_params(), 0.1)
-    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    share = own_pairs(rank, world_size)
     images, wanted = (rng.standard_normal((STEPS, PAIRS, channels, 6, 6)).astype(np.float32) for channels in (3, 5))
     images *= 1 + np.arange(PAIRS, dtype=np.float32)[:, None, None, None]  # cards with different statistics
 
@@ -191,7 +196,7 @@ def off_centre_images(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def run_off_centre_norm(rank: int, world_size: int) -> dict[str, np.ndarray]:
     """Outputs of a synchronised norm for `OFF_CENTRE`, and its gradients."""
-    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    share = own_pairs(rank, world_size)
     results = {}
     for name in OFF_CENTRE:
         layers = nn.SequentialCell([nn.BatchNorm2d(5)])
@@ -207,7 +212,7 @@ def run_phases(rank: int, world_size: int) -> dict[str, np.ndarray]:
     """STEPS steps in each label phase from the same start: metrics and parameters, `phase/...`."""
     step = build_step(rank, world_size)
     start = cell_arrays(step, "step")
-    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    share = own_pairs(rank, world_size)
     results = {}
     for phase in range(3):
         load_cell(step, "step", start, "start")
@@ -223,7 +228,7 @@ def run_accumulated(rank: int, world_size: int) -> dict[str, np.ndarray]:
     train = dataclasses.replace(TRAIN, batch_size=PAIRS // world_size, accumulate=2)
     step = AccumulatedStep(build_step(rank, world_size, packed=True).objective, train, world_size)
     load_cell(step.objective, "same", cell_arrays(plain.objective, "same"), "start")
-    share = slice(rank * PAIRS // world_size, (rank + 1) * PAIRS // world_size)
+    share = own_pairs(rank, world_size)
     for rows in (PAIRS, 2):  # on each card before the first step, as training compiles both graphs
         step.compile(*packed_inputs(0, rows, 2, share))
     metrics = np.stack([step(*packed_inputs(seed, 2, 2, share)).asnumpy() for seed in range(STEPS)])
