@@ -22,11 +22,21 @@ def main() -> int:
     findings = examine(options.device, options.output_dir)
     findings.append(Finding("free port", str(free_port())))
     print(*findings, sep="\n", flush=True)
-    if any(finding.advice for finding in findings) or options.ranks == 0:
-        return int(any(finding.advice for finding in findings))
+    if options.ranks == 0:
+        return _exit_code(findings)
+    if any(finding.advice and not finding.is_reserve for finding in findings):
+        findings.append(Finding("collective", "not tried", "do first what the lines above say"))
+    else:
+        findings.append(_meet(options.ranks or default_devices(options.device), options.device))
+    print(findings[-1], flush=True)
+    return _exit_code(findings)
+
+
+def _meet(ranks: int, device: str) -> Finding:
     with tempfile.TemporaryDirectory() as folder:
-        ranks = options.ranks or default_devices(options.device)
-        code = launch(["-m", "lightclip_ms.runtime.meet", options.device], ranks, folder, options.device)
-    met = Finding("collective", f"{ranks} rank(s)", "see the lines above; GLOG_v=1 shows more" if code else "")
-    print(met, flush=True)
-    return int(bool(code))
+        code = launch(["-m", "lightclip_ms.runtime.meet", device], ranks, folder, device)
+    return Finding("collective", f"{ranks} rank(s)", "see the lines above; GLOG_v=1 shows more" if code else "")
+
+
+def _exit_code(findings: list[Finding]) -> int:
+    return int(any(finding.advice for finding in findings))

@@ -22,11 +22,15 @@ HCCL = ("HCCL_CONNECT_TIMEOUT", "HCCL_EXEC_TIMEOUT", "HCCL_IF_IP", "HCCL_SOCKET_
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table; `advice` is what to do, "" if all is well."""
+    """One line of the table; `advice` is what to do, "" if all is well.
+
+    A long run needs what `is_reserve` checks (disk, shared memory, files); for the ranks to meet, it does not matter.
+    """
 
     name: str
     found: str
     advice: str = ""
+    is_reserve: bool = False
 
     def __str__(self):
         return f"{self.name:16} {self.found:44} {self.advice or 'ok'}"
@@ -128,22 +132,24 @@ def _folder(output_dir: str) -> Finding:
 
 def _disk(output_dir: str) -> Finding:
     free = shutil.disk_usage(_existing(output_dir)).free
-    advice = "" if free > FREE_DISK else "a checkpoint has three times the size of the weights; train.keep of them stay"
-    return Finding("free disk", f"{free / GIGABYTE:,.0f} GB", advice)
+    needed = (
+        f"free {FREE_DISK / GIGABYTE:.0f} GB: train.keep checkpoints stay, each three times the size of the weights"
+    )
+    return Finding("free disk", f"{free / GIGABYTE:,.0f} GB", "" if free > FREE_DISK else needed, is_reserve=True)
 
 
 def _shared_memory() -> Finding:
     if not os.path.isdir("/dev/shm"):
-        return Finding("/dev/shm", "none", "mount it: the loader's processes exchange pictures there")
+        return Finding("/dev/shm", "none", "mount it: the loader's processes exchange pictures there", is_reserve=True)
     free = shutil.disk_usage("/dev/shm").free
     advice = "" if free > SHARED_MEMORY else "docker run --shm-size=8g: the loader's processes exchange pictures there"
-    return Finding("/dev/shm", f"{free / GIGABYTE:,.1f} GB free", advice)
+    return Finding("/dev/shm", f"{free / GIGABYTE:,.1f} GB free", advice, is_reserve=True)
 
 
 def _open_files() -> Finding:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     enough = limit == resource.RLIM_INFINITY or limit >= OPEN_FILES
-    return Finding("open files", str(limit), "" if enough else f"ulimit -n {OPEN_FILES}")
+    return Finding("open files", str(limit), "" if enough else f"ulimit -n {OPEN_FILES}", is_reserve=True)
 
 
 def _existing(path: str) -> Path:
