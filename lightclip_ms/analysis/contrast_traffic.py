@@ -14,7 +14,7 @@ from lightclip_ms.analysis.ascend_kernels import STRUCTURAL, VIEWS
 from lightclip_ms.analysis.cost_model import PRODUCTS, Traffic
 from lightclip_ms.analysis.graph import frontend_operators
 from lightclip_ms.analysis.step_graph import built_for
-from lightclip_ms.train.objective import split_columns
+from lightclip_ms.train.joined_gather import split_columns
 
 _N, _G, _E = 3, 7, 5  # of the graph that is counted: primes tell the axes of an array
 _BYTES = {"float": 4, "int32": 4, "int64": 8, "bool": 1}

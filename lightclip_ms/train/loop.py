@@ -1,9 +1,7 @@
 """The loop around the step: epochs, metrics, checkpoints, exact continuation, orderly stops."""
 
-import math
 import signal
 import time
-from collections.abc import Iterator
 
 import mindspore as ms
 import numpy as np
@@ -27,13 +25,9 @@ from lightclip_ms.train.profiling import StepProfiler
 from lightclip_ms.train.progress import Rate, memory, progress_line
 from lightclip_ms.train.run_folder import RunFolder
 from lightclip_ms.train.schedule import label_phase, learning_rate
-from lightclip_ms.train.state import (
-    TrainState,
-    make_header,
-    refuse_other_run,
-    require_resumable,
-)
+from lightclip_ms.train.state import TrainState, make_header, refuse_other_run, require_resumable
 from lightclip_ms.train.step import TrainStep
+from lightclip_ms.train.step_records import StepRecords
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.terms.term import needed_parts
 from lightclip_ms.train.transfer import freeze, load_pretrained
@@ -85,9 +79,10 @@ class Trainer:
         # A CPU's steps are long: looking at each keeps a stop request from waiting for ten of them.
         self._look_every = 1 if ms.get_context("device_target") == "CPU" else config.train.log_every
         self.packed = PackedRows(self.data, self.layout, self.folder.say)
-        self._skipped = self._saved_rows = 0
+        self._saved_rows = 0
         self._stop = self._evaluating = False
-        self._pending = []
+        terms, saved = self.objective.terms, self.folder.checkpoints.paths
+        self._records = StepRecords(self.step.metrics, terms, self.data.key, saved)
         self._last_save = time.monotonic()
 
     def run(self) -> None:
@@ -141,7 +136,7 @@ class Trainer:
         train = self.config.train
         phase = label_phase(self.config.loss, epoch, train.epochs)
         start = self.global_step % self.data.steps_per_epoch
-        for batch, arrays in self._timed(one_ahead(self.data.epoch(epoch, start), self._with_tensors)):
+        for batch, arrays in self.rate.timed(one_ahead(self.data.epoch(epoch, start), self._with_tensors)):
             lr = learning_rate(self.global_step, self.total_steps, train.lr, train.warmup)
             self.packed.check(batch, self.global_step + 1)
             self._profiler.before(self.global_step + 1)
@@ -156,15 +151,13 @@ class Trainer:
             self._profiler.after(self.global_step, metrics)
             lifeline.note_step(time.monotonic() - began)
             record = {"step": self.global_step, "epoch": epoch, "phase": phase, "lr": lr}
-            self._pending.append((metrics, record, batch[INDEX]))
+            self._records.add(metrics, record, batch[INDEX])
             # Compilation is timed by itself: it would spoil rate and ETA.
-            if len(self._pending) == 1 and self._is_first_step():
+            if not self.rate.started:
                 metrics.asnumpy()
                 self.folder.say(f"first step, with compilation: {time.monotonic() - began:.1f} s")
                 self.rate.start(self.global_step)
-            if self.global_step % self._look_every == 0 or (
-                train.save_steps and self.global_step % train.save_steps == 0
-            ):
+            if self.global_step % self._look_every == 0 or self._is_save_step():
                 self._read_metrics()
         self._read_metrics()
         self._save(epoch)
@@ -202,62 +195,28 @@ class Trainer:
             self._export("best.safetensors", {metric: results[metric]})
         self.folder.log_evaluation({"step": self.global_step, "epoch": epoch, **results})
 
-    def _is_first_step(self) -> bool:
-        return self.rate.measure(self.global_step + 1) == {}
-
-    def _timed(self, batches: Iterator) -> Iterator:
-        while True:
-            began = time.monotonic()
-            batch = next(batches, None)
-            self.rate.waited(time.monotonic() - began)
-            if batch is None:
-                return
-            yield batch
-
     def _read_metrics(self) -> None:
         """Wait for the device, log the steps since the last read, and act on them."""
-        # Reading a number waits for the device, so several steps are read at once.
-        records = []
-        for metrics, record, index in self._pending:
-            values = dict(zip(self.step.metrics, metrics.asnumpy().tolist()))
-            stop = values.pop("stop")
-            record.update(values)
-            self._check_finite(record, index)
-            self._skipped += int(values["overflow"])
-            records.append(record)
-        self._pending.clear()
+        records, stop = self._records.read()
         if not records:
             return
         train = self.config.train
         if self.global_step % train.log_every == 0 or self.global_step % self.data.steps_per_epoch == 0:
             records[-1].update(self.rate.measure(self.global_step), **memory())
             self.folder.say(
-                progress_line(records[-1], self.objective.terms, train.epochs, self.total_steps, self._skipped)
+                progress_line(records[-1], self.objective.terms, train.epochs, self.total_steps, self._records.skipped)
             )
         self.folder.log(records)
         if stop:
             self._save(records[-1]["epoch"])
             parallel.wait_for_all(self.world_size)  # the launcher ends all ranks when the first one leaves
             raise self._stopped()
-        if (
-            train.save_steps and self.global_step % train.save_steps == 0
-        ) or time.monotonic() - self._last_save > 60 * train.save_minutes:
+        if self._is_save_step() or time.monotonic() - self._last_save > 60 * train.save_minutes:
             self._save(records[-1]["epoch"])
 
-    def _check_finite(self, record: dict, index) -> None:
-        errors = [error for error in (term.take_error() for term in self.objective.terms) if error is not None]
-        if is_sound(record) and not errors:
-            return
-        # A term that knows the row names one sample; otherwise the first few stand for the batch.
-        rows = [error.row for error in errors if getattr(error, "row", None) is not None] or range(min(8, len(index)))
-        keys = ", ".join(self.data.key(int(index[row])) for row in rows)
-        terms = ", ".join(f"{name} {record[name]:.6g}" for name in self.step.metrics if name in record)
-        reason = "; ".join(str(error) for error in errors)
-        saved = self.folder.checkpoints.paths()
-        raise FloatingPointError(
-            f"step {record['step']}: the loss or its gradient is not finite ({terms}); {reason} samples {keys}; "
-            f"last checkpoint {saved[-1] if saved else 'none'}"
-        )
+    def _is_save_step(self) -> bool:
+        every = self.config.train.save_steps
+        return bool(every) and self.global_step % every == 0
 
     def _save(self, epoch: int) -> None:
         """Rank 0 writes; the others meet it again at the next step's collectives."""
@@ -295,9 +254,3 @@ class Trainer:
                 "metrics": metrics,
             }
             write_checkpoint(self.folder.path / name, cell_arrays(self.model, "model"), header)
-
-
-def is_sound(record: dict) -> bool:
-    """Whether the loss is finite, and the gradient too unless a smaller loss scale may still mend it."""
-    overflow = record["overflow"] and record["loss_scale"] > 1
-    return math.isfinite(record["loss"]) and (math.isfinite(record["grad_norm"]) or bool(overflow))

@@ -5,7 +5,6 @@ N pairs on this rank, G on all ranks, S image side, E embedding size.
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
-from mindspore.ops import auto_generate
 
 from lightclip_ms import losses
 from lightclip_ms.config.loss import LossConfig
@@ -13,6 +12,7 @@ from lightclip_ms.data.batch import CAPTIONS, PARTS, step_inputs
 from lightclip_ms.data.eval_transform import IMAGE_MEAN, IMAGE_STD
 from lightclip_ms.model.fusion import pick_slots
 from lightclip_ms.runtime import parallel
+from lightclip_ms.train.joined_gather import JoinedGather
 from lightclip_ms.train.sync_batch_norm import synchronize_batch_norm
 from lightclip_ms.train.terms.term import BatchTerm, make_terms, needed_parts
 
@@ -41,7 +41,7 @@ class Objective(nn.Cell):
         self.model = model
         self.world_size = world_size
         self.packed = packed
-        self.gather = parallel.make_gather(rank, world_size)
+        self.gather = JoinedGather(rank, world_size)
         self.sum_over_ranks = parallel.Sum(world_size)
         terms = make_terms(model, config, rank)
         for term in terms:
@@ -162,7 +162,7 @@ class Objective(nn.Cell):
         own = ()
         for term in self.batch_terms:
             own += (term.local(features, batch),)
-        everyone = self._gather_all(own)
+        everyone = self.gather(own)
         values, logs = (), ()
         for index, term in enumerate(self.batch_terms):
             value, more = term(own[index], everyone[index], features, batch)
@@ -214,37 +214,6 @@ class Objective(nn.Cell):
         for term in self.pair_terms:
             counts += (term.count(batch),)
         return ops.stack(counts)
-
-    def _gather_all(self, groups):
-        """Tuples of arrays [N, ...] of this rank -> the same of all ranks [G, ...], in one collective."""
-        if self.world_size == 1:  # decided when the graph is built
-            return groups
-        # Latency decides at this size, so everything travels in one message.
-        flat = ()
-        for arrays in groups:
-            for array in arrays:
-                flat += (array.astype(ms.float32).reshape(array.shape[0], -1),)
-        if not flat:
-            return groups
-        return split_columns(self.gather(ops.concat(flat, 1)), groups)
-
-
-def split_columns(joined, groups):
-    """Cut float32 [G, widths of all] into tuples of arrays [G, ...] with the inner shapes of those in `groups`."""
-    widths = ()
-    for arrays in groups:
-        for array in arrays:
-            widths += (array.size // array.shape[0],)
-    # One operator, whose gradient is one as well: that of every slice would be an array of the whole width.
-    pieces = auto_generate.SplitWithSize()(joined, widths, 1)
-    everyone, index = (), 0
-    for arrays in groups:
-        gathered = ()
-        for array in arrays:
-            gathered += (pieces[index].reshape((-1,) + array.shape[1:]),)
-            index += 1
-        everyone += (gathered,)
-    return everyone
 
 
 def ordered_parts(config: LossConfig) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The line on the screen while a run trains."""
 
 import time
+from collections.abc import Iterator
 
 import mindspore as ms
 
@@ -26,15 +27,26 @@ class Rate:
         self.total_steps = total_steps
         self._first_step = None
 
+    @property
+    def started(self) -> bool:
+        """Whether the first step of this process is done."""
+        return self._first_step is not None
+
     def start(self, global_step: int) -> None:
         """Call after the first step of this process."""
         self._first_step, self._waited = global_step, 0.0
         self._start, self._processor_start = time.monotonic(), time.process_time()
 
-    def waited(self, seconds: float) -> None:
-        """Add time that a step waited for its batch."""
-        if self._first_step is not None:
-            self._waited += seconds
+    def timed(self, batches: Iterator) -> Iterator:
+        """The same batches; the time that each is waited for is added up."""
+        while True:
+            began = time.monotonic()
+            batch = next(batches, None)
+            if self.started:
+                self._waited += time.monotonic() - began
+            if batch is None:
+                return
+            yield batch
 
     def measure(self, global_step: int) -> dict:
         """Means since `start`: images_per_second, data_wait, processor_seconds, eta_seconds; {} before a second step.
@@ -42,7 +54,7 @@ class Rate:
         Processor seconds are those of a step in all threads of this process: on a CPU that other programs use too they
         tell what a step costs better than its duration does.
         """
-        if self._first_step is None or global_step <= self._first_step:
+        if not self.started or global_step <= self._first_step:
             return {}
         elapsed, steps = time.monotonic() - self._start, global_step - self._first_step
         per_step = elapsed / steps

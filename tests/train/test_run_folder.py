@@ -18,9 +18,9 @@ from lightclip_ms.config.schema import Config
 from lightclip_ms.model import factory
 from lightclip_ms.runtime.exits import EXIT_STOPPED
 from lightclip_ms.train.checkpoint import CheckpointFolder
-from lightclip_ms.train.loop import is_sound
 from lightclip_ms.train.progress import progress_line
 from lightclip_ms.train.run_folder import RunFolder
+from lightclip_ms.train.step_records import is_sound
 from lightclip_ms.train.terms.term import make_terms
 from tests import ROOT
 from tests.data.data_files import encode, picture, write_tar
