@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from benchmarks.batch import STEPS
 from benchmarks.photos import make_caption, make_photo
 from benchmarks.pil_pipeline import augment
 from benchmarks.python_lock import one_core_spared, seconds_locked
@@ -23,6 +24,7 @@ from lightclip_ms.data.batch import BatchLayout
 from lightclip_ms.data.decode import EncodedImage
 from lightclip_ms.data.image_augment import blur, draw_augmentation, recolour, resize_crop
 from lightclip_ms.data.masking import num_slots
+from lightclip_ms.data.packing import choose_rows
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.text_augment import TextAugment
@@ -56,11 +58,14 @@ def _layout(batch_size: int) -> BatchLayout:
 
 
 class OurPipeline:
-    """`TrainData`, epoch after epoch; `kind` overrules what does the work: threads or processes."""
+    """`TrainData` with packed captions, epoch after epoch; `kind` overrules what works: threads or processes."""
 
     def __init__(self, path: str, workers: int, kind: str = ""):
         self.workers, self._kind = workers, kind
-        self._data = TrainData(DataConfig(train=path, workers=workers), Tokenizer(), _layout(BATCH))
+        layout = _layout(BATCH)
+        self._data = TrainData(DataConfig(train=path, workers=workers), Tokenizer(), layout)
+        lengths, copies = self._data.sample_lengths(PHOTOS), layout.captions // BATCH
+        self._data.pack_captions(choose_rows(lengths, BATCH, copies, CONTEXT_LENGTH, steps=STEPS))
         self._epoch = 0
 
     def run(self) -> tuple[float, float]:

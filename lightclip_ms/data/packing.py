@@ -72,13 +72,13 @@ def pack(ids: np.ndarray, lengths: np.ndarray, rows: int) -> dict[str, np.ndarra
     order = np.lexsort((start, row))
     segment = np.zeros(count, np.int64)
     segment[order] = np.arange(count) - np.searchsorted(row[order], row[order]) + 1
-    for caption in range(count):
-        size = lengths[caption]
-        place_in_row = slice(start[caption], start[caption] + size)
-        packed["packed_ids"][row[caption], place_in_row] = ids[caption, :size]
-        packed["packed_segments"][row[caption], place_in_row] = segment[caption]
-        packed["packed_positions"][row[caption], place_in_row] = np.arange(size)
     starts = row * length + start
+    caption = np.repeat(np.arange(count), lengths)  # of each token
+    position = np.arange(len(caption)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    places = starts[caption] + position
+    packed["packed_ids"].reshape(-1)[places] = ids[caption, position]
+    packed["packed_segments"].reshape(-1)[places] = segment[caption]
+    packed["packed_positions"].reshape(-1)[places] = position
     packed["packed_starts"], packed["packed_ends"] = starts.astype(np.int32), (starts + lengths - 1).astype(np.int32)
     return packed
 
