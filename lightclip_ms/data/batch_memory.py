@@ -1,6 +1,7 @@
 """Memory for the batches under way, which worker processes fill and the training process uses where it is."""
 
 import collections
+import dataclasses
 import functools
 import mmap
 import os
@@ -8,8 +9,9 @@ import weakref
 
 import numpy as np
 
-from lightclip_ms.data.batch import INDEX, PARTS, BatchLayout
+from lightclip_ms.data.batch import INDEX, PACKED, PARTS, BatchLayout
 
+ROWS = "rows"  # int32 [1], how many rows the packed captions of a batch take
 KEPT = 2  # batches whose pictures stay where they are: the network has one while it takes the next
 _PICTURE_AXES = 4
 _ALIGNMENT = 4096  # bytes between slots; parts begin at multiples of 64
@@ -42,8 +44,8 @@ class BatchMemory:
 
     def __init__(self, layout: BatchLayout, slots: int, descriptor: int | None = None):
         self._fields, end = [], 0
-        for name in (*layout.parts, INDEX):
-            dtype, shape = _dtype(name), (layout.batch_size,) if name == INDEX else layout.shape(name)
+        for name, shape in _shapes(layout).items():
+            dtype = np.dtype(PARTS[name].dtype if name in PARTS else np.int32)
             start, end = end, end + dtype.itemsize * int(np.prod(shape))
             self._fields.append((name, dtype, shape, slice(start, end)))
             end = -(-end // 64) * 64
@@ -69,8 +71,13 @@ class BatchMemory:
         self._free.append(slot)
 
     def rows(self, slot: int, start: int, count: int) -> dict[str, np.ndarray]:
-        """Rows of the batch in a slot, for whoever fills it."""
-        return {name: array[start : start + count] for name, array in self._arrays(self._bytes(slot)).items()}
+        """Rows of the samples of the batch in a slot, for whoever fills it."""
+        arrays = self.arrays(slot)
+        return {name: arrays[name][start : start + count] for name in arrays if name not in (*PACKED, ROWS)}
+
+    def arrays(self, slot: int) -> dict[str, np.ndarray]:
+        """The whole batch in a slot, packed captions with a row for each of them."""
+        return self._arrays(self._bytes(slot))
 
     def hand_over(self, slot: int) -> dict[str, np.ndarray]:
         """The batch in a slot, which becomes free when its pictures, and all views of them, are gone.
@@ -79,9 +86,12 @@ class BatchMemory:
         all the same, and `KEPT` slots more than are filled at a time are enough.
         """
         flat, is_copied = self._bytes(slot), self.slots - self._taken - len(self._free) >= KEPT
+        arrays = self._arrays(flat)
+        if ROWS in arrays:
+            used = int(arrays.pop(ROWS)[0])
+            arrays |= {name: arrays[name][:used] for name in PACKED if PARTS[name].axes[0] == "R"}
         batch = {
-            name: array.copy() if is_copied or array.ndim < _PICTURE_AXES else array
-            for name, array in self._arrays(flat).items()
+            name: array.copy() if is_copied or array.ndim < _PICTURE_AXES else array for name, array in arrays.items()
         }
         self._taken -= 1
         if is_copied:
@@ -98,5 +108,10 @@ class BatchMemory:
         return {name: flat[place].view(dtype).reshape(shape) for name, dtype, shape, place in self._fields}
 
 
-def _dtype(part: str) -> np.dtype:
-    return np.dtype(np.int32 if part == INDEX else PARTS[part].dtype)
+def _shapes(layout: BatchLayout) -> dict[str, tuple[int, ...]]:
+    """Everything in a slot. Packed captions may take a row each."""
+    shapes = {name: layout.shape(name) for name in layout.parts} | {INDEX: (layout.batch_size,)}
+    if layout.packed_rows:
+        full = dataclasses.replace(layout, packed_rows=layout.captions // layout.groups)
+        shapes |= {name: full.shape(name) for name in PACKED} | {ROWS: (1,)}
+    return shapes

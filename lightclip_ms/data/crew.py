@@ -1,14 +1,16 @@
 """Threads or processes that make batches, with the memory they write to."""
 
 import contextlib
+import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import numpy as np
 
 from lightclip_ms.data.batch import BatchLayout
 from lightclip_ms.data.batch_memory import KEPT, BatchMemory, can_be_shared
+from lightclip_ms.data.filler import Filler
 from lightclip_ms.data.processes import process
 from lightclip_ms.data.samples import Samples
 from lightclip_ms.data.shared_object import SharedObject
@@ -42,22 +44,38 @@ class Crew:
         self.ahead = max(_LEAST_AHEAD, -(-2 * workers * self._chunk // layout.batch_size))
         memory = self.memory = BatchMemory(layout, self.ahead + KEPT)
         if isinstance(samples, SharedObject):
-            self._pool = Threads(workers, lambda: process(samples, layout, memory))
+            filler = functools.partial(process, samples, layout, memory)
         else:
-            self._pool = Threads(workers, lambda: _thread(samples, memory))
+            filler = functools.partial(_thread, Filler(samples, layout, memory))
+        self._pool = Threads(workers, functools.partial(_worker, filler, layout.packed_rows > 0))
         self.results, self.drop = self._pool.results, self._pool.drop
         # Also at the program's end, while its threads still run.
         self.close = weakref.finalize(self, self._pool.close)
 
     def start(self, slot: int, indices: np.ndarray, epoch: int) -> list[Future]:
         """Have a slot of the memory filled: futures of the records that were replaced, chunk by chunk."""
-        return [
-            self._pool.submit(slot, start, indices[start : start + self._chunk], epoch)
-            for start in range(0, len(indices), self._chunk)
-        ]
+        starts = range(0, len(indices), self._chunk)
+        left = list(range(len(starts)))
+        return [self._pool.submit(left, slot, start, indices[start : start + self._chunk], epoch) for start in starts]
 
 
 @contextlib.contextmanager
-def _thread(samples: Samples, memory: BatchMemory) -> Iterator:
+def _thread(filler: Filler) -> Iterator[Callable]:
+    """As `process`, in the calling thread."""
     start_worker()
-    yield lambda slot, start, indices, epoch: samples.fill(memory.rows(slot, start, len(indices)), indices, epoch)
+    yield lambda method, *arguments: getattr(filler, method)(*arguments)
+
+
+@contextlib.contextmanager
+def _worker(filler: Callable, packs: bool) -> Iterator[Callable]:
+    """A worker for `Threads` that fills chunks; who fills the last one of a batch packs its captions."""
+    with filler() as call:
+
+        def work(left: list, *chunk):
+            found = call("fill", *chunk)
+            # Taking the last element is atomic, and only one of the workers gets the 0.
+            if left.pop() == 0 and packs:
+                call("pack", chunk[0])
+            return found
+
+        yield work

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lightclip_ms.data.batch import CAPTIONS, BatchLayout
+from lightclip_ms.data.batch import BatchLayout
 from lightclip_ms.data.crew import Crew, takes_processes
 from lightclip_ms.data.order import epoch_order, rank_batches, steps_per_epoch
-from lightclip_ms.data.packing import caption_lengths, pack_groups
+from lightclip_ms.data.packing import caption_lengths
 from lightclip_ms.data.pairs import open_pairs
 from lightclip_ms.data.samples import REPLACEMENTS, NoReplacement, Samples, Unusable
 from lightclip_ms.data.shared_object import SharedObject, attach
@@ -110,7 +110,7 @@ class TrainData:
                     batch = crew.memory.hand_over(slot)
                     if step + crew.ahead < len(batches):
                         start(batches[step + crew.ahead])
-                    yield self._pack(batch) if self._layout.packed_rows else batch
+                    yield batch
                     del batch  # or its memory could not be used for the batch after the next
             except NoReplacement as error:
                 self._count(0, [error.found])
@@ -153,6 +153,7 @@ class TrainData:
 
     def pack_captions(self, rows: int) -> None:
         """From the next epoch on, batches come with packed captions in `rows` rows per group (`data.packing`)."""
+        self.close()  # processes that wait have the old layout
         self._layout = dataclasses.replace(self._layout, packed_rows=rows)
 
     def sample_lengths(self, count: int) -> np.ndarray:
@@ -165,11 +166,6 @@ class TrainData:
                 continue
             lengths.append(int(caption_lengths(self._tokenizer([caption]), self._tokenizer.eot_id)[0]))
         return np.array(lengths, np.int64)
-
-    def _pack(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        layout = self._layout
-        captions = [batch[name] for name in CAPTIONS if name in layout.parts]
-        return {**batch, **pack_groups(captions, self._tokenizer.eot_id, layout.packed_rows, layout.groups)}
 
     def _count(self, good: int, chunks: list[list[Unusable]]) -> None:
         """Count the records of a batch and report the unusable ones among them, each once for all epochs."""

@@ -1,4 +1,4 @@
-"""Worker processes, each the servant of one thread, which sends it chunks of batches to fill.
+"""Worker processes, each the servant of one thread, which sends it what a `Filler` is to do.
 
 Why not `concurrent.futures` or `multiprocessing`: their workers import the caller's main module (which loads MindSpore,
 or starts a script without a guard again), and stay when their parent is killed. Here a worker runs nothing but this
@@ -40,7 +40,7 @@ class _Failed(Exception):
 
 @contextlib.contextmanager
 def process(samples: SharedObject, layout: BatchLayout, memory: BatchMemory) -> Iterator[Callable]:
-    """A worker for `Threads` that passes chunks `(slot, start, indices, epoch)` on to a process of its own.
+    """A process of its own for a worker of `Threads`; gives a function that calls a method of its `Filler` by name.
 
     Raises:
         OSError: no process can be started. WorkerDied: it was killed.
@@ -59,7 +59,7 @@ def process(samples: SharedObject, layout: BatchLayout, memory: BatchMemory) -> 
         theirs.close()
         try:
             _exchange(child, lambda: connection.send((samples.handle, layout, memory.slots, memory.descriptor)))
-            yield lambda *chunk: _fill(child, connection, chunk)
+            yield lambda method, *arguments: _call(child, connection, method, arguments)
         finally:
             connection.close()
             try:
@@ -69,15 +69,15 @@ def process(samples: SharedObject, layout: BatchLayout, memory: BatchMemory) -> 
                 child.wait()
 
 
-def _fill(child: subprocess.Popen, connection: Connection, chunk):
+def _call(child: subprocess.Popen, connection: Connection, method: str, arguments: tuple):
     def exchange():
-        connection.send(chunk)
+        connection.send((method, arguments))
         return connection.recv()
 
-    found, error, trace = _exchange(child, exchange)
+    result, error, trace = _exchange(child, exchange)
     if error is not None:
         raise error from _Failed(trace)
-    return found
+    return result
 
 
 def _exchange(child: subprocess.Popen, exchange: Callable):

@@ -65,6 +65,11 @@ class Samples:
         self._parts, self._mask_ratio, self._seed = layout.parts, mask_ratio, seed
         self._bad = set()
 
+    @property
+    def eot_id(self) -> int:
+        """The token that ends a caption."""
+        return self._tokenizer.eot_id
+
     def fill(self, rows: dict[str, np.ndarray], indices: np.ndarray, epoch: int) -> list[Unusable]:
         """Write the samples `indices` into the rows of a batch, and the numbers of those really used into its index.
 

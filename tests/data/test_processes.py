@@ -1,5 +1,6 @@
 """Worker processes: the same batches as threads make, the same reports, and nothing left behind whoever is killed."""
 
+import dataclasses
 import gc
 import os
 import signal
@@ -13,8 +14,9 @@ import pytest
 
 from lightclip_ms.config.schema import DataConfig
 from lightclip_ms.data import Tokenizer, crew
-from lightclip_ms.data.batch import LIGHTCLIP_PARTS
+from lightclip_ms.data.batch import CAPTIONS, LIGHTCLIP_PARTS
 from lightclip_ms.data.batch_memory import BatchMemory
+from lightclip_ms.data.packing import pack_groups
 from lightclip_ms.data.pipeline import TrainData
 from lightclip_ms.data.processes import process
 from lightclip_ms.data.reading import ReadFailed
@@ -41,8 +43,9 @@ def shards(tmp_path_factory):
     return str(folder)
 
 
-def make(path, workers, **config):
+def make(path, workers, groups=1, **config):
     layout = make_layout(32, 6, TOKENIZER, (*LIGHTCLIP_PARTS, "image_2", "text_2"))
+    layout = dataclasses.replace(layout, groups=groups)
     return TrainData(DataConfig(train=path, workers=workers, **config), TOKENIZER, layout)
 
 
@@ -126,6 +129,22 @@ def test_without_shared_memory_threads_do_the_work(monkeypatch, shards, crews):
     assert set(children()) == before
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_workers_pack_the_captions_of_a_batch_whether_they_fit_or_not(shards, groups):
+    rows = {"fit": 12 // groups, "do not fit": 2}
+    for workers in (crew.MOST_THREADS, 3):
+        data = make(shards, workers, groups=groups)
+        plain = list(data.epoch(0))
+        for how, count in rows.items():
+            data.pack_captions(count)  # the processes of the epoch before do not pack
+            batches = list(data.epoch(0))
+            for batch, unpacked in zip(batches, plain, strict=True):
+                captions = [unpacked[name] for name in CAPTIONS]
+                same(batch, unpacked | pack_groups(captions, TOKENIZER.eot_id, count, groups))
+                assert len(batch["packed_ids"]) == (count * groups if how == "fit" else 18)
+        data.close()
+
+
 def test_a_slot_is_free_again_when_its_arrays_are_gone():
     layout = make_layout(8, 2, TOKENIZER)
     memory = BatchMemory(layout, 2)
@@ -179,7 +198,7 @@ def test_exceptions_of_a_worker_keep_their_type_and_trace():
     with Threads(1, lambda: process(samples, layout, memory)) as pool:
         for epoch, kind in ((1, ReadFailed), (0, KeyError)):
             with pytest.raises(kind, match="gone|surprise") as error:
-                pool.results([pool.submit(0, 0, np.arange(2), epoch)], "data")
+                pool.results([pool.submit("fill", 0, 0, np.arange(2), epoch)], "data")
             assert "in fill" in str(error.value.__cause__)
 
 
