@@ -44,10 +44,10 @@ class Crew:
         self.ahead = max(_LEAST_AHEAD, -(-2 * workers * self._chunk // layout.batch_size))
         memory = self.memory = BatchMemory(layout, self.ahead + KEPT)
         if isinstance(samples, SharedObject):
-            filler = functools.partial(process, samples, layout, memory)
+            make_filler = functools.partial(process, samples, layout, memory)
         else:
-            filler = functools.partial(_thread, Filler(samples, layout, memory))
-        self._pool = Threads(workers, functools.partial(_worker, filler, layout.packed_rows > 0))
+            make_filler = functools.partial(_thread, Filler(samples, layout, memory))
+        self._pool = Threads(workers, functools.partial(_worker, make_filler, layout.packed_rows > 0))
         self.results, self.drop = self._pool.results, self._pool.drop
         # Also at the program's end, while its threads still run.
         self.close = weakref.finalize(self, self._pool.close)
@@ -67,9 +67,9 @@ def _thread(filler: Filler) -> Iterator[Callable]:
 
 
 @contextlib.contextmanager
-def _worker(filler: Callable, packs: bool) -> Iterator[Callable]:
+def _worker(make_filler: Callable, packs: bool) -> Iterator[Callable]:
     """A worker for `Threads` that fills chunks; who fills the last one of a batch packs its captions."""
-    with filler() as call:
+    with make_filler() as call:
 
         def work(left: list, *chunk):
             found = call("fill", *chunk)
