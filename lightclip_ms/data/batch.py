@@ -5,7 +5,7 @@ captions in R packed rows (`data.packing`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -82,6 +82,11 @@ class BatchLayout:
     def captions(self) -> int:
         """K."""
         return self.batch_size * len([name for name in CAPTIONS if name in self.parts])
+
+    @property
+    def unpacked(self) -> "BatchLayout":
+        """The layout of a batch that does not fit into the packed rows: packed parts with a row for each caption."""
+        return replace(self, packed_rows=self.captions // self.groups)
 
     def shape(self, part: str) -> tuple[int, ...]:
         """Shape of a part."""

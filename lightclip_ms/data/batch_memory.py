@@ -1,7 +1,6 @@
 """Memory for the batches under way, which worker processes fill and the training process uses where it is."""
 
 import collections
-import dataclasses
 import functools
 import mmap
 import os
@@ -112,6 +111,5 @@ def _shapes(layout: BatchLayout) -> dict[str, tuple[int, ...]]:
     """Everything in a slot. Packed captions may take a row each."""
     shapes = {name: layout.shape(name) for name in layout.parts} | {INDEX: (layout.batch_size,)}
     if layout.packed_rows:
-        full = dataclasses.replace(layout, packed_rows=layout.captions // layout.groups)
-        shapes |= {name: full.shape(name) for name in PACKED} | {ROWS: (1,)}
+        shapes |= {name: layout.unpacked.shape(name) for name in PACKED} | {ROWS: (1,)}
     return shapes

@@ -58,7 +58,7 @@ class PackedRows:
 
     def unpacked_arrays(self) -> tuple[np.ndarray, ...]:
         """An empty batch as the step takes one that does not fit."""
-        layout = dataclasses.replace(self._layout, packed_rows=self._layout.captions // self._layout.groups)
+        layout = self._layout.unpacked
         return layout.arrays(layout.empty())
 
     def check(self, batch: dict, step: int) -> None:
